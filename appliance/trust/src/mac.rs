@@ -74,7 +74,7 @@ mod tests {
         let info: Vec<u8> = (0xf0..=0xf9).collect();
         let okm: [u8; 42] = hkdf_sha256(&[0x0b; 22], &salt, &info);
         assert_eq!(okm[..6], [0x3c, 0xb2, 0x5f, 0x25, 0xfa, 0xac]);
-        assert_eq!(okm[38..], [0x58, 0x87, 0x18, 0x65][..]);
+        assert_eq!(okm[38..], [0x87, 0x18, 0x58, 0x65]);
     }
 
     #[test]
