@@ -68,6 +68,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Any [`FrameError`]; the conversation must end, since the place of the next frame is unknown.
+    #[expect(clippy::should_implement_trait, reason = "the caller names the type of each message")]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = self.buffer.get(self.read..).unwrap_or_default();
         let Some((head, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };

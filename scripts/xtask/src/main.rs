@@ -1,0 +1,72 @@
+//! The work behind `scripts/run`, `scripts/test` and `scripts/bench`.
+//!
+//! The scripts are three lines of shell each; whatever has a branch worth testing is here. This program is built
+//! first, without C++, so that it can install what the rest of the build needs and show progress.
+
+mod bench;
+mod build;
+mod demo;
+mod foreground;
+mod suites;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests Jingui from its source tree.
+#[derive(Parser)]
+#[command(name = "scripts", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build everything and serve in the foreground until Ctrl-C.
+    #[command(bin_name = "scripts/run")]
+    Run(foreground::Options),
+    /// Install what tests need and run them.
+    #[command(bin_name = "scripts/test")]
+    Test(suites::Options),
+    /// Run the benchmarks.
+    #[command(bin_name = "scripts/bench")]
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Run(options) => foreground::run(&options),
+        Task::Test(options) => suites::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("jingui: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Top of the source tree. The scripts change to it before they start this program.
+fn tree() -> anyhow::Result<PathBuf> {
+    let folder = std::env::current_dir().context("the current folder cannot be read")?;
+    anyhow::ensure!(
+        is_tree(&folder),
+        "start scripts/run, scripts/test or scripts/bench, not this program itself"
+    );
+    Ok(folder)
+}
+
+fn is_tree(folder: &Path) -> bool {
+    folder.join("Cargo.lock").is_file() && folder.join("appliance").is_dir()
+}
+
+/// Says what is being done now, on standard error: standard output belongs to the caller.
+fn say(message: &str) {
+    eprintln!("jingui: {message}");
+}
