@@ -1,0 +1,3 @@
+//! Model package: signature bundle, release facts, strict GGUF check. Pure.
+
+pub mod gguf;
