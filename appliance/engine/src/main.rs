@@ -1,0 +1,40 @@
+//! `jingui-engine`: serves one model on the sockets that the supervisor hands it. Not for people to start.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jingui_engine::{codes, serve};
+use jingui_ipc::Channel;
+use jingui_ipc::engine::{Report, SUPERVISOR_FD, WEIGHTS_FD};
+use jingui_jail::Profile;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("engine: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let socket = jingui_jail::inherited(SUPERVISOR_FD).context("no socket to a supervisor")?;
+    let weights = jingui_jail::inherited(WEIGHTS_FD).context("no weights")?;
+    let mut channel = Channel::new(socket.into());
+    // Nothing is read from anybody before the walls stand, and without them nothing is read at all.
+    let confinement = match jingui_jail::confine(Profile::Engine) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            channel.send(&Report::Failed { code: codes::WALLS.to_owned() })?;
+            return Err(error).context("the walls could not be built");
+        }
+    };
+    jingui_llama::route_logs(|level, line| {
+        if level >= jingui_llama::LogLevel::Warning {
+            eprintln!("engine: llama.cpp: {line}");
+        }
+    });
+    serve(channel, weights, confinement.landlock_abi)?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Rows to be computed in one call: a token at a place of a sequence each.
+
+use std::fmt;
+
+use llama_cpp_sys_2 as sys;
+
+use crate::vocab::Token;
+
+/// Why a row was not taken.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BatchError {
+    /// The batch is full.
+    #[error("the batch holds {0} rows")]
+    Full(usize),
+    /// As many rows as the context has output places for want logits already.
+    #[error("the batch holds {0} rows with logits")]
+    OutputsFull(usize),
+    /// The context was made for fewer sequences.
+    #[error("sequence {0} does not exist")]
+    NoSuchSequence(u32),
+    /// The place is beyond the context.
+    #[error("position {0} is beyond the context")]
+    BeyondContext(u32),
+    /// The token is of a larger vocabulary.
+    #[error("token {0} is not in the vocabulary")]
+    NoSuchToken(u32),
+}
+
+/// What a context allows in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) row_count_max: usize,
+    pub(crate) output_count_max: usize,
+    pub(crate) sequence_count: u32,
+    pub(crate) context_tokens: u32,
+    pub(crate) vocab_size: u32,
+}
+
+/// Rows for one [`crate::Context::decode`], each checked when it is pushed.
+pub struct Batch {
+    limits: Limits,
+    tokens: Vec<sys::llama_token>,
+    positions: Vec<sys::llama_pos>,
+    sequences: Vec<sys::llama_seq_id>,
+    sequence_counts: Vec<i32>,
+    wants_logits: Vec<i8>,
+    output_count: usize,
+    /// One pointer per row into `sequences`, written just before a call; null-terminated as llama.cpp's own batches.
+    sequence_pointers: Vec<*mut sys::llama_seq_id>,
+}
+
+// SAFETY: the pointers point into `sequences` of the same value, whose heap memory moves with it, and are rewritten
+// before each use.
+unsafe impl Send for Batch {}
+
+impl Batch {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let rows = limits.row_count_max;
+        Self {
+            limits,
+            tokens: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
+            sequences: Vec::with_capacity(rows),
+            sequence_counts: Vec::with_capacity(rows),
+            wants_logits: Vec::with_capacity(rows),
+            output_count: 0,
+            sequence_pointers: Vec::with_capacity(rows + 1),
+        }
+    }
+
+    /// Adds `token` at `position` of `sequence`; returns its row, which names its logits when `wants_logits`.
+    ///
+    /// # Errors
+    /// Every [`BatchError`]; the batch is as before.
+    pub fn push(
+        &mut self,
+        token: Token,
+        position: u32,
+        sequence: u32,
+        wants_logits: bool,
+    ) -> Result<usize, BatchError> {
+        let limits = self.limits;
+        if self.tokens.len() >= limits.row_count_max {
+            return Err(BatchError::Full(limits.row_count_max));
+        }
+        if wants_logits && self.output_count >= limits.output_count_max {
+            return Err(BatchError::OutputsFull(limits.output_count_max));
+        }
+        if token.id() >= limits.vocab_size {
+            return Err(BatchError::NoSuchToken(token.id()));
+        }
+        let sequence_id = (sequence < limits.sequence_count)
+            .then(|| sys::llama_seq_id::try_from(sequence).ok())
+            .flatten()
+            .ok_or(BatchError::NoSuchSequence(sequence))?;
+        let place = (position < limits.context_tokens)
+            .then(|| sys::llama_pos::try_from(position).ok())
+            .flatten()
+            .ok_or(BatchError::BeyondContext(position))?;
+        self.tokens.push(token.raw());
+        self.positions.push(place);
+        self.sequences.push(sequence_id);
+        self.sequence_counts.push(1);
+        self.wants_logits.push(i8::from(wants_logits));
+        self.output_count += usize::from(wants_logits);
+        Ok(self.tokens.len() - 1)
+    }
+
+    /// Rows in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether it has no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Most rows that it takes.
+    #[must_use]
+    pub fn row_count_max(&self) -> usize {
+        self.limits.row_count_max
+    }
+
+    /// Removes all rows.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.sequence_counts.clear();
+        self.wants_logits.clear();
+        self.output_count = 0;
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn rows_with_logits(&self) -> impl Iterator<Item = bool> + '_ {
+        self.wants_logits.iter().map(|wanted| *wanted != 0)
+    }
+
+    /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
+    pub(crate) fn as_raw(&mut self) -> sys::llama_batch {
+        self.sequence_pointers.clear();
+        self.sequence_pointers.extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
+        self.sequence_pointers.push(std::ptr::null_mut());
+        sys::llama_batch {
+            n_tokens: i32::try_from(self.tokens.len()).unwrap_or(0),
+            token: self.tokens.as_mut_ptr(),
+            embd: std::ptr::null_mut(),
+            pos: self.positions.as_mut_ptr(),
+            n_seq_id: self.sequence_counts.as_mut_ptr(),
+            seq_id: self.sequence_pointers.as_mut_ptr(),
+            logits: self.wants_logits.as_mut_ptr(),
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("rows", &self.len()).field("outputs", &self.output_count).finish_non_exhaustive()
+    }
+}
