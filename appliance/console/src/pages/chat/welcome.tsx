@@ -1,0 +1,29 @@
+/** Before the first question: who will answer, and what happens to what is typed. */
+
+import { Icon, type IconName } from '../../parts/icon';
+import { useWords, type Key } from '../../words/words';
+import css from './welcome.module.css';
+
+const PROMISES: readonly { icon: IconName; text: Key }[] = [
+  { icon: 'shield', text: 'chat.promiseSigned' },
+  { icon: 'model', text: 'chat.promiseInside' },
+  { icon: 'check', text: 'chat.promiseRecord' },
+];
+
+export function Welcome({ model, isKnown }: { model: string | undefined; isKnown: boolean }) {
+  const { t } = useWords();
+  return (
+    <div className={css.welcome}>
+      <h2>{t('chat.welcome')}</h2>
+      {isKnown ? <p>{model === undefined ? t('chat.noModel') : t('chat.answeredBy', { model })}</p> : null}
+      <ul className={css.promises}>
+        {PROMISES.map((promise) => (
+          <li key={promise.text}>
+            <Icon name={promise.icon} />
+            {t(promise.text)}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
