@@ -4,6 +4,7 @@
 //! it on Ctrl-C or SIGTERM and waits until it is gone. It holds no key and no descriptor of the box.
 
 use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ pub(crate) struct Options {
     /// TCP port to serve on; 0 takes a free one.
     #[arg(long, value_name = "N", default_value_t = 8443)]
     port: u16,
+    /// Address to serve on; 0.0.0.0 for the whole LAN.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
+    bind: IpAddr,
     /// Leave the first-boot ceremony to a person at the console or at `jingui setup`.
     #[arg(long)]
     setup: bool,
@@ -71,6 +75,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut session = Session {
         program: programs.join("jingui-supervisor"),
         demo_file: state.join("demo.json"),
+        bind: options.bind,
         port: options.port,
         vendor_key: vendor.public,
         package,
@@ -88,6 +93,7 @@ struct Session {
     state: PathBuf,
     demo_file: PathBuf,
     ready_file: Option<PathBuf>,
+    bind: IpAddr,
     /// 0 until the first supervisor has bound one.
     port: u16,
     package: PathBuf,
@@ -130,7 +136,7 @@ impl Session {
         Command::new(&self.program)
             .arg("--state")
             .arg(&self.state)
-            .args(["--port", &self.port.to_string()])
+            .args(["--port", &self.port.to_string(), "--bind", &self.bind.to_string()])
             // Its end tells the supervisor that this program is gone, however it went.
             .arg("--stop-when-stdin-closes")
             .stdin(Stdio::piped())
@@ -220,7 +226,7 @@ impl Session {
             let status = control.status()?;
             if status.health == Health::Ok && serves_wanted(&status) {
                 return Ok(Some(Demo {
-                    base_url: format!("https://127.0.0.1:{}", self.port),
+                    base_url: self.base_url(),
                     ca_cert: self.state.join("ca.pem"),
                     api_key,
                     accounts,
@@ -241,7 +247,7 @@ impl Session {
     }
 
     fn leave_to_person(&self, status: &Status) -> anyhow::Result<()> {
-        let url = format!("https://127.0.0.1:{}", self.port);
+        let url = self.base_url();
         if status.is_set_up {
             println!("Jingui serves at {url}");
         } else {
@@ -271,6 +277,15 @@ impl Session {
             );
         }
         Ok(())
+    }
+
+    fn base_url(&self) -> String {
+        let address = if self.bind.is_unspecified() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            self.bind
+        };
+        format!("https://{}", SocketAddr::new(address, self.port))
     }
 
     fn is_stopping(&self) -> bool {
