@@ -21,7 +21,7 @@ pub use architecture::Architecture;
 pub use facts::GgufFacts;
 pub use metadata::{ARRAY_COUNT_MAX, CHAT_TEMPLATE_BYTES_MAX, KEY_BYTES_MAX, KEY_COUNT_MAX};
 pub use read::{HEADER_BYTES_MAX, ReadAt, STRING_BYTES_MAX};
-pub use refusal::{GGUF_CODES, GgufRefusal};
+pub use refusal::GgufRefusal;
 pub use tensors::{TENSOR_COUNT_MAX, TENSOR_NAME_BYTES_MAX};
 pub use vocabulary::{TOKEN_BYTES_MAX, TOKEN_COUNT_MAX};
 
