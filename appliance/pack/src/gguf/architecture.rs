@@ -277,7 +277,7 @@ impl Sizes {
         for (suffix, is_key) in [("attention.key_length", true), ("attention.value_length", false)] {
             let length = match keys.optional(suffix, 1, HEAD_SIZE_MAX)? {
                 Some(length) => length,
-                None if self.embedding % heads == 0 => quotient.max(1),
+                None if self.embedding.is_multiple_of(heads) => quotient.max(1),
                 None => {
                     return Err(keys.head_size(
                         "embedding_length",

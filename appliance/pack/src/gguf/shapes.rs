@@ -372,7 +372,7 @@ const HYBRID: &[Rule] = &[
 impl Architecture {
     /// Rules of one layer.
     pub(super) fn layer_rules(self) -> impl Iterator<Item = &'static Rule> {
-        let groups: &[&[Rule]] = match self {
+        let groups: &'static [&'static [Rule]] = match self {
             Self::ChatGlm => &[PLAIN_ATTENTION, FUSED_FEED_FORWARD],
             Self::Glm4 => &[PLAIN_ATTENTION, FUSED_FEED_FORWARD, GLM4_NORMS, PREDICTION],
             // Its norm after attention is what the others call the norm before the feed-forward part.
@@ -411,7 +411,7 @@ impl Architecture {
                 PREDICTION,
             ],
         };
-        groups.to_vec().into_iter().flatten()
+        groups.iter().copied().flatten()
     }
 }
 
