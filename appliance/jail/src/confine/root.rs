@@ -18,8 +18,8 @@ pub(super) const STATE_PATH: &str = "/state";
 /// Where the new root is mounted until it becomes the root. Any folder that exists everywhere would do.
 const STAGE: &std::ffi::CStr = c"/tmp";
 
-/// A root holds at most one folder, and nobody may write into it.
-const OPTIONS: &std::ffi::CStr = c"mode=0555,size=64k,nr_inodes=8";
+/// A root holds at most one folder; it is sealed read-only after that was made.
+const OPTIONS: &std::ffi::CStr = c"mode=0755,size=64k,nr_inodes=8";
 
 const SEALED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
 
