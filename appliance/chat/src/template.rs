@@ -1,0 +1,576 @@
+//! The model's chat template: a [`Conversation`] to a [`Prompt`].
+//!
+//! Templates come inside signed model files and are still not trusted: they run without a way to the host, and with
+//! bounds on size, work and nesting. What they render must be what `transformers` renders, byte for byte, since the
+//! model was trained on that.
+//!
+//! A prompt keeps apart what may be special tokens and what may not. Cuts are made only next to special tokens of
+//! the template, where a tokenizer cuts anyway, so that a prompt without forged names becomes exactly the tokens of
+//! the whole text.
+
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+use crate::conversation::{Conversation, Message, Role, Thinking, ToolChoice};
+use crate::error::{Condition, ErrorBody};
+use crate::json::Json;
+use crate::provenance::{Extent, StandIns};
+use crate::python::{self, Raised};
+
+/// Longest template text.
+pub const TEMPLATE_BYTES_MAX: usize = 256 * 1024;
+/// Most text of a conversation, and most text of a prompt.
+pub const PROMPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest name of the form `<|…|>` that is taken for a special token.
+const PIPE_NAME_BYTES_MAX: usize = 64;
+
+/// Names of special tokens in GLM vocabularies that have not the form `<|…|>`.
+const NAMES: &[&str] = &["[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
+/// Of these, names that stand in answers too. Tokenizers such as llama.cpp's know them as user-defined tokens and
+/// take them out of any text, even where special tokens are switched off.
+const VISIBLE_NAMES: &[&str] = &[
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_response>",
+    "</tool_response>",
+    "<arg_key>",
+    "</arg_key>",
+    "<arg_value>",
+    "</arg_value>",
+    "/nothink",
+];
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct Template {
+    environment: Environment<'static>,
+    source: String,
+}
+
+/// A rendered prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    segments: Vec<Segment>,
+    opening: Opening,
+}
+
+/// A piece of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Written by the template: names of special tokens in it are those tokens.
+    Scaffold(String),
+    /// Holds text of people, tools or documents, and the template's plain text round it: names of special tokens in
+    /// it are plain text. Two of these in a row are cut inside such a name and must be tokenised apart.
+    Text(String),
+}
+
+/// How a prompt leaves the model's thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// The answer may begin with `<think>`.
+    Undecided,
+    /// The prompt ends in `<think>`: the answer begins inside the reasoning.
+    Thinking,
+    /// The prompt ends in `</think>`: there is no reasoning.
+    Closed,
+}
+
+/// Why a template is not taken or a prompt not made. The first two are faults of the model package.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// It is no template.
+    #[error("the chat template is malformed in line {line}: {reason}")]
+    Malformed {
+        /// Line, from 1; 0 when unknown.
+        line: usize,
+        /// What the engine says.
+        reason: String,
+    },
+    /// It is longer than [`TEMPLATE_BYTES_MAX`], or the conversation or its prompt than [`PROMPT_BYTES_MAX`].
+    #[error("{what} has more than {maximum} bytes")]
+    TooLarge {
+        /// `the chat template`, `the conversation` or `the prompt`.
+        what: &'static str,
+        /// Limit.
+        maximum: usize,
+    },
+    /// The bound on work or nesting was reached.
+    #[error("the chat template needs too much work for this conversation")]
+    Exhausted,
+    /// The template itself refuses the conversation.
+    #[error("the model's chat template refuses the conversation: {message}")]
+    Refused {
+        /// What the template says.
+        message: String,
+    },
+    /// The template failed.
+    #[error("the chat template failed in line {line}: {reason}")]
+    Failed {
+        /// Line, from 1; 0 when unknown.
+        line: usize,
+        /// What the engine says.
+        reason: String,
+    },
+    /// Text holds markup on which the template acts, so that it cannot be told what is text and what is template.
+    #[error(
+        "a message holds markup of the model's own format in a place where the template acts on it; take the markup out"
+    )]
+    Entangled,
+    /// Text holds so many private-use characters that none is left to mark it.
+    #[error("the conversation uses nearly all private-use characters of Unicode; take them out")]
+    Crowded,
+}
+
+impl TemplateError {
+    /// Never changes once released.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "chat.template.malformed",
+            Self::TooLarge { .. } => "chat.template.too-large",
+            Self::Exhausted => "chat.template.exhausted",
+            Self::Refused { .. } => "chat.template.refused",
+            Self::Failed { .. } => "chat.template.failed",
+            Self::Entangled => "chat.template.entangled",
+            Self::Crowded => "chat.template.crowded",
+        }
+    }
+
+    /// What kind of error this is for a client whose conversation was to be rendered.
+    pub const fn condition(&self) -> Condition {
+        match self {
+            Self::Malformed { .. } | Self::Failed { .. } => Condition::ServerError,
+            Self::TooLarge { .. } | Self::Exhausted => Condition::ContextLengthExceeded,
+            Self::Refused { .. } | Self::Entangled | Self::Crowded => Condition::InvalidValue,
+        }
+    }
+
+    /// Values for the placeholders of the messages in `messages/catalogue/chat.json`.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Malformed { line, reason } | Self::Failed { line, reason } => {
+                vec![("line", line.to_string()), ("reason", reason.clone())]
+            }
+            Self::TooLarge { maximum, .. } => vec![("maximum", maximum.to_string())],
+            Self::Refused { message } => vec![("reason", message.clone())],
+            Self::Exhausted | Self::Entangled | Self::Crowded => Vec::new(),
+        }
+    }
+
+    /// The error object for the client.
+    pub fn to_body(&self) -> ErrorBody {
+        let param = (self.condition() != Condition::ServerError).then(|| "messages".to_owned());
+        ErrorBody {
+            condition: self.condition(),
+            message: format!("{self}."),
+            param,
+        }
+    }
+}
+
+impl Prompt {
+    /// The pieces in order. None is empty.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The pieces in order.
+    pub fn into_segments(self) -> Vec<Segment> {
+        self.segments
+    }
+
+    /// How the model's thinking is left.
+    pub fn opening(&self) -> Opening {
+        self.opening
+    }
+
+    /// The whole prompt: what the template renders.
+    pub fn text(&self) -> String {
+        self.segments.iter().map(Segment::text).collect()
+    }
+}
+
+impl Segment {
+    /// Its text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Scaffold(text) | Self::Text(text) => text,
+        }
+    }
+}
+
+impl Template {
+    /// Compiles a template and lets it render one word, so that one that never ends is found out here.
+    pub fn compile(source: &str) -> Result<Self, TemplateError> {
+        if source.len() > TEMPLATE_BYTES_MAX {
+            return Err(TemplateError::TooLarge {
+                what: "the chat template",
+                maximum: TEMPLATE_BYTES_MAX,
+            });
+        }
+        let malformed = |error: Error| TemplateError::Malformed {
+            line: error.line().unwrap_or(0),
+            reason: reason_of(&error),
+        };
+        let mut environment = python::environment().map_err(malformed)?;
+        environment
+            .add_template_owned(TEMPLATE_NAME, source.to_owned())
+            .map_err(malformed)?;
+        let template = Self {
+            environment,
+            source: source.to_owned(),
+        };
+        match template.render_value(probe()) {
+            Err(TemplateError::Exhausted) => Err(TemplateError::Exhausted),
+            // Templates may refuse or fail for a conversation of one word.
+            _ => Ok(template),
+        }
+    }
+
+    /// Renders the prompt that asks for the next answer.
+    pub fn render(&self, conversation: &Conversation) -> Result<Prompt, TemplateError> {
+        let texts = texts_of(conversation);
+        if texts.iter().map(|text| text.len()).sum::<usize>() > PROMPT_BYTES_MAX {
+            return Err(TemplateError::TooLarge {
+                what: "the conversation",
+                maximum: PROMPT_BYTES_MAX,
+            });
+        }
+        let plain = self.render_value(variables(conversation, &str::to_owned))?;
+        let stand_ins = StandIns::assign(texts.into_iter().chain([self.source.as_str()]));
+        let stand_ins = stand_ins.ok_or(TemplateError::Crowded)?;
+        let apart = think_apart(conversation);
+        let attempts = [
+            (conversation, Extent::Visible),
+            (&apart, Extent::Visible),
+            (&apart, Extent::Marks),
+        ];
+        for (conversation, extent) in attempts {
+            let replace = |text: &str| stand_ins.replace(text, extent);
+            // With stand-ins a template may fail where it did not before, for example by asking for a word.
+            let Ok(marked) = self.render_value(variables(conversation, &replace)) else {
+                continue;
+            };
+            if stand_ins.restore(&marked) == plain {
+                return Ok(segment(&marked, &stand_ins, extent));
+            }
+        }
+        Err(TemplateError::Entangled)
+    }
+
+    fn render_value(&self, variables: Value) -> Result<String, TemplateError> {
+        let template = self.environment.get_template(TEMPLATE_NAME).map_err(error_of)?;
+        let prompt = template.render(variables).map_err(error_of)?;
+        if prompt.len() > 4 * PROMPT_BYTES_MAX {
+            return Err(TemplateError::TooLarge {
+                what: "the prompt",
+                maximum: 4 * PROMPT_BYTES_MAX,
+            });
+        }
+        Ok(prompt)
+    }
+}
+
+const TEMPLATE_NAME: &str = "chat";
+
+fn error_of(error: Error) -> TemplateError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(this) = cause {
+        if let Some(Raised(message)) = this.downcast_ref::<Raised>() {
+            return TemplateError::Refused {
+                message: message.clone(),
+            };
+        }
+        if this
+            .downcast_ref::<Error>()
+            .is_some_and(|error| error.kind() == ErrorKind::OutOfFuel)
+        {
+            return TemplateError::Exhausted;
+        }
+        cause = this.source();
+    }
+    if error
+        .detail()
+        .is_some_and(|detail| detail.contains("recursion limit"))
+    {
+        return TemplateError::Exhausted;
+    }
+    TemplateError::Failed {
+        line: error.line().unwrap_or(0),
+        reason: reason_of(&error),
+    }
+}
+
+/// What the engine says without a value of the conversation: its details quote names of the template only.
+fn reason_of(error: &Error) -> String {
+    error.kind().to_string()
+}
+
+/// Variables of a conversation of one word.
+fn probe() -> Value {
+    let message = Value::from_pairs([("role", "user"), ("content", "x")]);
+    Value::from_pairs([
+        ("messages", Value::from(vec![message])),
+        ("tools", Value::from(())),
+        ("documents", Value::from(())),
+        ("add_generation_prompt", Value::from(true)),
+    ])
+}
+
+/// The variables that `transformers` gives to a template.
+fn variables(conversation: &Conversation, text: &dyn Fn(&str) -> String) -> Value {
+    let messages: Vec<Value> = conversation
+        .messages
+        .iter()
+        .map(|one| message(one, text))
+        .collect();
+    let offers_tools = conversation.tool_choice == ToolChoice::Auto && !conversation.tools.is_empty();
+    let tools = match offers_tools {
+        true => conversation
+            .tools
+            .iter()
+            .map(|tool| schema(&tool.entry, text))
+            .collect(),
+        false => Value::from(()),
+    };
+    let mut variables = vec![
+        ("messages", Value::from(messages)),
+        ("tools", tools),
+        ("documents", Value::from(())),
+        ("add_generation_prompt", Value::from(true)),
+    ];
+    match conversation.thinking {
+        Thinking::TemplateDefault => {}
+        Thinking::On => variables.push(("enable_thinking", Value::from(true))),
+        Thinking::Off => variables.push(("enable_thinking", Value::from(false))),
+    }
+    if let Some(clear) = conversation.clear_thinking {
+        variables.push(("clear_thinking", Value::from(clear)));
+    }
+    Value::from_pairs(variables)
+}
+
+fn message(message: &Message, text: &dyn Fn(&str) -> String) -> Value {
+    let content = message
+        .content
+        .as_ref()
+        .map_or(Value::from(()), |content| Value::from(text(content)));
+    let mut fields = vec![("role", Value::from(message.role.as_str())), ("content", content)];
+    if let Some(reasoning) = &message.reasoning {
+        fields.push(("reasoning_content", Value::from(text(reasoning))));
+    }
+    if !message.tool_calls.is_empty() {
+        let calls = message.tool_calls.iter().map(|call| {
+            let function = Value::from_pairs([
+                ("name", Value::from(text(&call.name))),
+                ("arguments", value_of(&call.arguments, &|content| text(content))),
+            ]);
+            Value::from_pairs([
+                ("id", Value::from(text(&call.id))),
+                ("type", Value::from("function")),
+                ("function", function),
+            ])
+        });
+        fields.push(("tool_calls", calls.collect()));
+    }
+    if let Some(id) = &message.tool_call_id {
+        fields.push(("tool_call_id", Value::from(text(id))));
+    }
+    Value::from_pairs(fields)
+}
+
+/// A tool's entry. Templates look words such as `function` and `parameters` up in it, so plain words stay: they hold
+/// none of the marks that names of special tokens begin and end with.
+fn schema(entry: &Json, text: &dyn Fn(&str) -> String) -> Value {
+    value_of(entry, &|content| {
+        if is_plain_word(content) {
+            content.to_owned()
+        } else {
+            text(content)
+        }
+    })
+}
+
+fn is_plain_word(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+}
+
+fn value_of(json: &Json, text: &dyn Fn(&str) -> String) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(value) => Value::from(*value),
+        Json::Integer(value) => i64::try_from(*value).map_or_else(|_| Value::from(*value), Value::from),
+        Json::Float(value) => Value::from(*value),
+        Json::Text(value) => Value::from(text(value)),
+        Json::List(items) => items.iter().map(|item| value_of(item, text)).collect(),
+        Json::Object(fields) => Value::from_pairs(
+            fields
+                .iter()
+                .map(|(key, value)| (text(key), value_of(value, text))),
+        ),
+    }
+}
+
+/// Every text of a conversation that people wrote.
+fn texts_of(conversation: &Conversation) -> Vec<&str> {
+    let mut texts = Vec::new();
+    for message in &conversation.messages {
+        texts.extend(message.content.as_deref());
+        texts.extend(message.reasoning.as_deref());
+        texts.extend(message.tool_call_id.as_deref());
+        for call in &message.tool_calls {
+            texts.extend([call.id.as_str(), call.name.as_str()]);
+            texts_into(&mut texts, &call.arguments);
+        }
+    }
+    for tool in &conversation.tools {
+        texts_into(&mut texts, &tool.entry);
+    }
+    texts
+}
+
+fn texts_into<'a>(texts: &mut Vec<&'a str>, json: &'a Json) {
+    match json {
+        Json::Text(text) => texts.push(text),
+        Json::List(items) => items.iter().for_each(|item| texts_into(texts, item)),
+        Json::Object(fields) => {
+            for (key, value) in fields {
+                texts.push(key);
+                texts_into(texts, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The conversation with reasoning that clients left in the text of earlier answers taken out of it, as all GLM
+/// templates do: what comes before `</think>` and after `<think>` is reasoning.
+fn think_apart(conversation: &Conversation) -> Conversation {
+    let mut conversation = conversation.clone();
+    for message in &mut conversation.messages {
+        if message.role != Role::Assistant || message.reasoning.is_some() {
+            continue;
+        }
+        let Some(content) = message.content.take() else {
+            continue;
+        };
+        message.content = match content.split_once("</think>") {
+            None => Some(content),
+            Some((before, after)) => {
+                let before = before.trim_end_matches('\n');
+                let reasoning = before
+                    .rsplit_once("<think>")
+                    .map_or(before, |(_, reasoning)| reasoning);
+                message.reasoning = Some(reasoning.trim_start_matches('\n').to_owned());
+                let rest = after.rsplit_once("</think>").map_or(after, |(_, rest)| rest);
+                Some(rest.trim_start_matches('\n').to_owned())
+            }
+        };
+    }
+    conversation
+}
+
+/// Cuts a rendering with stand-ins into segments.
+fn segment(marked: &str, stand_ins: &StandIns, extent: Extent) -> Prompt {
+    let mut segments = Vec::new();
+    let mut opening = Opening::Undecided;
+    for piece in pieces(marked) {
+        match piece {
+            Piece::Name(name) => {
+                opening = match name {
+                    "<think>" => Opening::Thinking,
+                    "</think>" => Opening::Closed,
+                    _ => Opening::Undecided,
+                };
+                push_scaffold(&mut segments, name);
+            }
+            Piece::Plain(plain) => {
+                if !plain.trim().is_empty() {
+                    opening = Opening::Undecided;
+                }
+                // With marks alone replaced it is not known who wrote the words.
+                if stand_ins.occur_in(plain) || extent == Extent::Marks {
+                    push_text(&mut segments, &stand_ins.restore(plain));
+                } else {
+                    push_scaffold(&mut segments, plain);
+                }
+            }
+        }
+    }
+    Prompt { segments, opening }
+}
+
+enum Piece<'a> {
+    /// Name of a special token.
+    Name(&'a str),
+    /// What stands between names; not empty.
+    Plain(&'a str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((place, name_len)) = first_name(rest, |name| !name.is_empty()) {
+        let (plain, from_name) = rest.split_at(place);
+        let (name, after) = from_name.split_at(name_len);
+        if !plain.is_empty() {
+            pieces.push(Piece::Plain(plain));
+        }
+        pieces.push(Piece::Name(name));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Plain(rest));
+    }
+    pieces
+}
+
+/// Place and length of the first name of a special token that `is_wanted`.
+fn first_name(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(usize, usize)> {
+    text.match_indices(['<', '[', '/']).find_map(|(place, _)| {
+        let rest = text.get(place..)?;
+        let known = NAMES
+            .iter()
+            .chain(VISIBLE_NAMES)
+            .find(|name| rest.starts_with(**name))
+            .map(|name| name.len());
+        let len = known.or_else(|| pipe_name_len(rest))?;
+        rest.get(..len).is_some_and(&is_wanted).then_some((place, len))
+    })
+}
+
+/// Length of a name of the form `<|…|>` at the beginning of a text.
+fn pipe_name_len(text: &str) -> Option<usize> {
+    let word = text.strip_prefix("<|")?;
+    let len = word
+        .bytes()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        .count();
+    let is_name = len > 0 && len <= PIPE_NAME_BYTES_MAX && word.get(len..)?.starts_with("|>");
+    is_name.then_some("<|".len() + len + "|>".len())
+}
+
+fn push_scaffold(segments: &mut Vec<Segment>, more: &str) {
+    match segments.last_mut() {
+        Some(Segment::Scaffold(text)) => text.push_str(more),
+        _ => segments.push(Segment::Scaffold(more.to_owned())),
+    }
+}
+
+/// Adds text, cut after the first character of each visible name in it.
+fn push_text(segments: &mut Vec<Segment>, text: &str) {
+    let mut rest = text;
+    while let Some((place, _)) = first_name(rest, |name| VISIBLE_NAMES.contains(&name)) {
+        // The first character of each name is ASCII.
+        let (head, tail) = rest.split_at(place + 1);
+        segments.push(Segment::Text(head.to_owned()));
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        segments.push(Segment::Text(rest.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests;
