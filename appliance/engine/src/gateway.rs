@@ -65,7 +65,15 @@ impl Connector {
         pulse: Pulse,
         stream_context_tokens: u32,
     ) -> Self {
-        Self { tokenizer, commands, interrupt, pulse, stream_context_tokens, connection_count: 0, writer: None }
+        Self {
+            tokenizer,
+            commands,
+            interrupt,
+            pulse,
+            stream_context_tokens,
+            connection_count: 0,
+            writer: None,
+        }
     }
 
     /// Takes a new socket to a gateway in place of the one before, whose streams are cancelled. Does not block.
@@ -90,14 +98,24 @@ impl Connector {
             stream_context_tokens: self.stream_context_tokens,
         };
         let outgoing = socket.try_clone()?;
-        let attach = Command::Attach(Gateway { connection, events, socket });
+        let attach = Command::Attach(Gateway {
+            connection,
+            events,
+            socket,
+        });
         match self.commands.try_send(attach) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return Err(ConnectError::StepThread),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                return Err(ConnectError::StepThread);
+            }
         }
-        let writer = thread::Builder::new().name("gateway-writer".to_owned()).spawn(move || write(outgoing, &queue))?;
+        let writer = thread::Builder::new()
+            .name("gateway-writer".to_owned())
+            .spawn(move || write(outgoing, &queue))?;
         self.writer = Some(writer);
-        thread::Builder::new().name("gateway-reader".to_owned()).spawn(move || reader.run())?;
+        thread::Builder::new()
+            .name("gateway-reader".to_owned())
+            .spawn(move || reader.run())?;
         Ok(())
     }
 
@@ -131,7 +149,10 @@ impl Reader {
             let is_taken = match message {
                 ToEngine::Generate(generate) => self.generate(*generate),
                 ToEngine::Cancel { stream } => {
-                    let is_taken = self.commands.send(Command::Cancel(self.connection, stream)).is_ok();
+                    let is_taken = self
+                        .commands
+                        .send(Command::Cancel(self.connection, stream))
+                        .is_ok();
                     self.interrupt.cut_short(stream);
                     is_taken
                 }
@@ -140,7 +161,7 @@ impl Reader {
                 break;
             }
         }
-        let _already_closed = self.channel.socket().shutdown(std::net::Shutdown::Both);
+        // The socket closes when the step thread has let go of it and the writer has sent what was queued.
         if self.commands.send(Command::Gone(self.connection)).is_ok() {
             self.interrupt.cut_short_all();
         }
@@ -148,7 +169,13 @@ impl Reader {
 
     /// Hands a request to the step thread or answers it. `false` when there is no step thread or writer any more.
     fn generate(&mut self, generate: Generate) -> bool {
-        let Generate { stream, prompt, completion_tokens_max, sampling, logprobs } = generate;
+        let Generate {
+            stream,
+            prompt,
+            completion_tokens_max,
+            sampling,
+            logprobs,
+        } = generate;
         let tokens = self.tokenizer.prompt(&prompt, self.stream_context_tokens);
         drop(prompt);
         let prompt = match tokens {
@@ -165,9 +192,18 @@ impl Reader {
         if prompt_tokens >= self.stream_context_tokens {
             return self.too_long(stream, prompt_tokens);
         }
-        let request = Box::new(Request { stream, prompt, completion_tokens_max, sampling, logprobs });
+        let request = Box::new(Request {
+            stream,
+            prompt,
+            completion_tokens_max,
+            sampling,
+            logprobs,
+        });
         self.pulse.begin_work();
-        let is_taken = self.commands.send(Command::Submit(self.connection, request)).is_ok();
+        let is_taken = self
+            .commands
+            .send(Command::Submit(self.connection, request))
+            .is_ok();
         if !is_taken {
             self.pulse.end_work();
         }
@@ -176,15 +212,35 @@ impl Reader {
 
     fn too_long(&self, stream: u64, prompt_tokens: u32) -> bool {
         let context_tokens = self.stream_context_tokens;
-        self.answer(stream, Finish::TooLong { prompt_tokens, context_tokens }, prompt_tokens)
+        self.answer(
+            stream,
+            Finish::TooLong {
+                prompt_tokens,
+                context_tokens,
+            },
+            prompt_tokens,
+        )
     }
 
     fn refuse(&self, stream: u64, code: &str) -> bool {
-        self.answer(stream, Finish::Refused { code: code.to_owned() }, 0)
+        self.answer(
+            stream,
+            Finish::Refused {
+                code: code.to_owned(),
+            },
+            0,
+        )
     }
 
     fn answer(&self, stream: u64, finish: Finish, prompt_tokens: u32) -> bool {
-        self.events.send(FromEngine::Done { stream, finish, prompt_tokens, completion_tokens: 0 }).is_ok()
+        self.events
+            .send(FromEngine::Done {
+                stream,
+                finish,
+                prompt_tokens,
+                completion_tokens: 0,
+            })
+            .is_ok()
     }
 }
 
@@ -196,9 +252,15 @@ fn write(mut socket: UnixStream, queue: &Receiver<FromEngine>) {
         let mut next = Some(event);
         while let Some(event) = next {
             // An event holds a token or less and never fills a frame.
-            let Ok(frame) = jingui_ipc::encode(&event) else { break };
+            let Ok(frame) = jingui_ipc::encode(&event) else {
+                break;
+            };
             bytes.extend_from_slice(&frame);
-            next = if bytes.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
+            next = if bytes.len() < WRITE_BYTES {
+                queue.try_recv().ok()
+            } else {
+                None
+            };
         }
         if socket.write_all(&bytes).is_err() {
             // Wakes the reader, which tells the step thread.

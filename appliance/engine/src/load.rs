@@ -32,7 +32,9 @@ pub enum LoadFailure {
     #[error("the model was not loaded")]
     Model(#[source] LoadError),
     /// Streams, context or threads are out of range.
-    #[error("{stream_count} streams of {stream_context_tokens} tokens on {thread_count} threads are out of range")]
+    #[error(
+        "{stream_count} streams of {stream_context_tokens} tokens on {thread_count} threads are out of range"
+    )]
     Shape {
         /// Streams asked for.
         stream_count: u32,
@@ -83,11 +85,18 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every [`LoadFailure`].
-pub fn load(order: &Load, weights: OwnedFd, progress: impl FnMut(f32) -> bool) -> Result<Loaded, LoadFailure> {
+pub fn load(
+    order: &Load,
+    weights: OwnedFd,
+    progress: impl FnMut(f32) -> bool,
+) -> Result<Loaded, LoadFailure> {
     let weights = File::from(weights);
     let found = weights.metadata().map_err(LoadFailure::Unreadable)?.len();
     if found != order.weights_bytes {
-        return Err(LoadFailure::Size { signed: order.weights_bytes, found });
+        return Err(LoadFailure::Size {
+            signed: order.weights_bytes,
+            found,
+        });
     }
     let out_of_range = LoadFailure::Shape {
         stream_count: order.stream_count,
@@ -99,8 +108,11 @@ pub fn load(order: &Load, weights: OwnedFd, progress: impl FnMut(f32) -> bool) -
     }
     let model = Arc::new(Model::load(weights.into(), progress).map_err(LoadFailure::Model)?);
     let trained = model.trained_context_tokens();
-    let stream_context_tokens =
-        if trained == 0 { order.stream_context_tokens } else { order.stream_context_tokens.min(trained) };
+    let stream_context_tokens = if trained == 0 {
+        order.stream_context_tokens
+    } else {
+        order.stream_context_tokens.min(trained)
+    };
     let Some(context_tokens) = stream_context_tokens.checked_mul(order.stream_count) else {
         return Err(out_of_range);
     };
@@ -112,18 +124,26 @@ pub fn load(order: &Load, weights: OwnedFd, progress: impl FnMut(f32) -> bool) -
     };
     let mut context = Context::new(model, shape).map_err(LoadFailure::Context)?;
     compute_one_token(&mut context)?;
-    Ok(Loaded { context, stream_count: order.stream_count, stream_context_tokens })
+    Ok(Loaded {
+        context,
+        stream_count: order.stream_count,
+        stream_context_tokens,
+    })
 }
 
 /// Pages in the weights' hot parts and shows that this machine can compute this model, before anybody waits for it.
 fn compute_one_token(context: &mut Context) -> Result<(), LoadFailure> {
     let token = context.model().token(0).ok_or(LoadFailure::Trial)?;
     let mut batch = context.batch();
-    let row = batch.push(token, 0, 0, true).map_err(|_: BatchError| LoadFailure::Trial)?;
+    let row = batch
+        .push(token, 0, 0, true)
+        .map_err(|_: BatchError| LoadFailure::Trial)?;
     if context.decode(&mut batch) != Ok(Decoded::Computed) {
         return Err(LoadFailure::Trial);
     }
-    let is_sound = context.logits(row).is_ok_and(|logits| logits.iter().any(|logit| logit.is_finite()));
+    let is_sound = context
+        .logits(row)
+        .is_ok_and(|logits| logits.iter().any(|logit| logit.is_finite()));
     if !is_sound || context.forget(0, 0).is_err() {
         return Err(LoadFailure::Trial);
     }

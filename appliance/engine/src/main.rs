@@ -26,7 +26,9 @@ fn run() -> anyhow::Result<()> {
     let confinement = match jingui_jail::confine(Profile::Engine) {
         Ok(confinement) => confinement,
         Err(error) => {
-            channel.send(&Report::Failed { code: codes::WALLS.to_owned() })?;
+            channel.send(&Report::Failed {
+                code: codes::WALLS.to_owned(),
+            })?;
             return Err(error).context("the walls could not be built");
         }
     };

@@ -24,7 +24,11 @@ impl Pulse {
     /// A pulse of an engine whose context counts graph nodes in `abort`.
     #[must_use]
     pub fn new(abort: AbortFlag) -> Self {
-        Self(Arc::new(State { step_count: AtomicU64::new(0), work_count: AtomicU32::new(0), abort }))
+        Self(Arc::new(State {
+            step_count: AtomicU64::new(0),
+            work_count: AtomicU32::new(0),
+            abort,
+        }))
     }
 
     /// The step thread made a step.
@@ -35,7 +39,10 @@ impl Pulse {
     /// Grows while the step thread makes progress.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        self.0.step_count.load(Ordering::Relaxed).wrapping_add(self.0.abort.node_count())
+        self.0
+            .step_count
+            .load(Ordering::Relaxed)
+            .wrapping_add(self.0.abort.node_count())
     }
 
     /// A stream was handed to the step thread. Counted by the giver, so that a step thread which never picks it up

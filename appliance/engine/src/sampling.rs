@@ -111,7 +111,11 @@ impl Sampler {
     fn cut(&self, logits: &[f32], greatest: f32, candidates: &mut Vec<Candidate>) {
         let scale = 1.0 / self.temperature;
         // e^floor is the least weight that min-p keeps; without min-p, what cannot be drawn anyway.
-        let floor = if self.min_p > 0.0 { self.min_p.ln() } else { WEIGHT_FLOOR };
+        let floor = if self.min_p > 0.0 {
+            self.min_p.ln()
+        } else {
+            WEIGHT_FLOOR
+        };
         candidates.clear();
         candidates.extend((0u32..).zip(logits).filter_map(|(id, logit)| {
             let value = (logit - greatest) * scale;
@@ -148,7 +152,10 @@ fn keep_likeliest(candidates: &mut Vec<Candidate>, count: usize) {
 
 /// Keeps the smallest set of likeliest candidates whose weights reach `share` of all; at least one.
 fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f32) {
-    let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.value)).sum();
+    let total: f64 = candidates
+        .iter()
+        .map(|candidate| f64::from(candidate.value))
+        .sum();
     let wanted = total * f64::from(share);
     let mut looked_at = NUCLEUS_CANDIDATES_FIRST;
     loop {
@@ -189,16 +196,27 @@ fn first_maximum(logits: &[f32]) -> Option<(u32, f32)> {
 }
 
 fn clamped(value: f32, least: f32, most: f32, off: f32) -> f32 {
-    if value.is_nan() { off } else { value.clamp(least, most) }
+    if value.is_nan() {
+        off
+    } else {
+        value.clamp(least, most)
+    }
 }
 
 /// Log probabilities of one row before any setting of the request: of `chosen`, and of the `count` likeliest tokens.
 #[must_use]
 pub fn logprobs(logits: &[f32], chosen: u32, count: usize) -> (f32, Vec<(u32, f32)>) {
     let greatest = first_maximum(logits).map_or(0.0, |(_, greatest)| greatest);
-    let sum: f64 = logits.iter().filter(|logit| !logit.is_nan()).map(|logit| f64::from(logit - greatest).exp()).sum();
+    let sum: f64 = logits
+        .iter()
+        .filter(|logit| !logit.is_nan())
+        .map(|logit| f64::from(logit - greatest).exp())
+        .sum();
     let of = |logit: f32| narrowed(f64::from(logit - greatest) - sum.ln());
-    let chosen = usize::try_from(chosen).ok().and_then(|id| logits.get(id)).map_or(f32::NEG_INFINITY, |l| of(*l));
+    let chosen = usize::try_from(chosen)
+        .ok()
+        .and_then(|id| logits.get(id))
+        .map_or(f32::NEG_INFINITY, |l| of(*l));
     let count = count.min(LOGPROBS_TOP_MAX);
     if count == 0 {
         return (chosen, Vec::new());
@@ -206,17 +224,27 @@ pub fn logprobs(logits: &[f32], chosen: u32, count: usize) -> (f32, Vec<(u32, f3
     let mut top: Vec<Candidate> = Vec::with_capacity(count + 1);
     for (id, logit) in (0u32..).zip(logits) {
         let candidate = Candidate { id, value: *logit };
-        if logit.is_nan() || (top.len() == count && top.last().is_some_and(|last| likelier(last, &candidate).is_lt())) {
+        if logit.is_nan()
+            || (top.len() == count && top.last().is_some_and(|last| likelier(last, &candidate).is_lt()))
+        {
             continue;
         }
         let place = top.partition_point(|other| likelier(other, &candidate).is_lt());
         top.insert(place, candidate);
         top.truncate(count);
     }
-    (chosen, top.iter().map(|candidate| (candidate.id, of(candidate.value))).collect())
+    (
+        chosen,
+        top.iter()
+            .map(|candidate| (candidate.id, of(candidate.value)))
+            .collect(),
+    )
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a log probability loses digits only")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a log probability loses digits only"
+)]
 fn narrowed(value: f64) -> f32 {
     value as f32
 }
@@ -249,7 +277,10 @@ impl Random {
 
     /// One candidate, with probability proportional to its weight; `None` of none.
     fn draw(&mut self, candidates: &[Candidate]) -> Option<u32> {
-        let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.value)).sum();
+        let total: f64 = candidates
+            .iter()
+            .map(|candidate| f64::from(candidate.value))
+            .sum();
         let mut left = self.unit() * total;
         for candidate in candidates {
             left -= f64::from(candidate.value);

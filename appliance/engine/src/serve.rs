@@ -66,12 +66,20 @@ pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Resul
         pulse.clone(),
         loaded.stream_context_tokens,
     );
-    let serving =
-        Report::Serving { stream_context_tokens: loaded.stream_context_tokens, stream_count: loaded.stream_count };
+    let serving = Report::Serving {
+        stream_context_tokens: loaded.stream_context_tokens,
+        stream_count: loaded.stream_count,
+    };
     let steps = StepLoop::new(loaded, queue, interrupt, pulse.clone());
-    let thread =
-        thread::Builder::new().name("step".to_owned()).spawn(move || steps.run()).map_err(EngineError::Thread)?;
-    let mut orders = Serving { connector, commands, thread };
+    let thread = thread::Builder::new()
+        .name("step".to_owned())
+        .spawn(move || steps.run())
+        .map_err(EngineError::Thread)?;
+    let mut orders = Serving {
+        connector,
+        commands,
+        thread,
+    };
     channel.send(&serving)?;
     supervise(&mut channel, &pulse, &mut orders)?;
     orders.end()
@@ -81,7 +89,9 @@ fn first_order(channel: &mut Channel) -> Result<Load, EngineError> {
     match channel.receive() {
         Ok(Order::Load(load)) => Ok(load),
         Ok(_) | Err(ChannelError::Frame(_)) => {
-            channel.send(&Report::Failed { code: codes::ORDER.to_owned() })?;
+            channel.send(&Report::Failed {
+                code: codes::ORDER.to_owned(),
+            })?;
             Err(EngineError::Order)
         }
         Err(error) => Err(error.into()),
@@ -100,12 +110,18 @@ fn load_and_report(channel: &mut Channel, order: &Load, weights: OwnedFd) -> Res
         channel.send(&Report::Loading { permille }).is_ok()
     });
     if let Err(failure) = &loaded {
-        channel.send(&Report::Failed { code: failure.code().to_owned() })?;
+        channel.send(&Report::Failed {
+            code: failure.code().to_owned(),
+        })?;
     }
     Ok(loaded?)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000 after the clamp")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 1000 after the clamp"
+)]
 fn permille(part: f32) -> u16 {
     (part.clamp(0.0, 1.0) * 1000.0) as u16
 }
@@ -136,9 +152,11 @@ impl Orders for Serving {
     fn drain(&mut self, within: Duration) -> Result<(), ConnectError> {
         let until = Instant::now() + within.min(DRAIN_MAX);
         // Not a blocking send: a step thread that hangs must not silence the heartbeat.
-        self.commands.try_send(Command::Drain(until)).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => ConnectError::StepThread,
-        })
+        self.commands
+            .try_send(Command::Drain(until))
+            .map_err(|error| match error {
+                TrySendError::Full(_) | TrySendError::Disconnected(_) => ConnectError::StepThread,
+            })
     }
 
     fn is_over(&self) -> bool {

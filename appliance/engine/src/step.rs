@@ -91,7 +91,10 @@ impl Interrupt {
     /// An interrupt for the context behind `abort`.
     #[must_use]
     pub fn new(abort: AbortFlag) -> Self {
-        Self { abort, alone: Arc::new(AtomicU64::new(0)) }
+        Self {
+            abort,
+            alone: Arc::new(AtomicU64::new(0)),
+        }
     }
 
     /// Ends the running step if it computes nothing but the prompt of `stream`. To be called after the command to
@@ -108,7 +111,10 @@ impl Interrupt {
     }
 
     fn set_alone(&self, stream: Option<u64>) {
-        self.alone.store(stream.map_or(0, |stream| stream.wrapping_add(1)), Ordering::Release);
+        self.alone.store(
+            stream.map_or(0, |stream| stream.wrapping_add(1)),
+            Ordering::Release,
+        );
     }
 }
 
@@ -146,7 +152,11 @@ impl StepLoop {
     /// A loop over a loaded model.
     #[must_use]
     pub fn new(loaded: Loaded, commands: Receiver<Command>, interrupt: Interrupt, pulse: Pulse) -> Self {
-        let Loaded { context, stream_count, stream_context_tokens } = loaded;
+        let Loaded {
+            context,
+            stream_count,
+            stream_context_tokens,
+        } = loaded;
         // Drawn once from the system, through the seed of std's hash maps; enough for what is no secret.
         let seed = RandomState::new().build_hasher().finish();
         Self {
@@ -230,15 +240,28 @@ impl StepLoop {
             return self.pulse.end_work();
         }
         if self.drain_until.is_some() {
-            return self.finish(&stream, Finish::Failed { code: codes::DRAINING.to_owned() });
+            return self.finish(
+                &stream,
+                Finish::Failed {
+                    code: codes::DRAINING.to_owned(),
+                },
+            );
         }
         if self.streams().any(|other| other.id == stream.id) {
-            return self.finish(&stream, Finish::Refused { code: codes::STREAM_DUPLICATE.to_owned() });
+            return self.finish(
+                &stream,
+                Finish::Refused {
+                    code: codes::STREAM_DUPLICATE.to_owned(),
+                },
+            );
         }
         if self.waiting.len() >= WAITING_COUNT_MAX + self.free_place_count() {
             return self.finish(&stream, Finish::Overloaded);
         }
-        self.emit(FromEngine::Accepted { stream: stream.id, prompt_tokens: stream.prompt_tokens() });
+        self.emit(FromEngine::Accepted {
+            stream: stream.id,
+            prompt_tokens: stream.prompt_tokens(),
+        });
         if stream.wants_nothing() {
             return self.finish(&stream, Finish::Length);
         }
@@ -280,9 +303,13 @@ impl StepLoop {
 
     /// Whether the loop may end; ends what is left once the deadline has passed.
     fn is_drained(&mut self) -> Result<bool, StepFailure> {
-        let Some(until) = self.drain_until else { return Ok(false) };
+        let Some(until) = self.drain_until else {
+            return Ok(false);
+        };
         if Instant::now() >= until {
-            let finish = Finish::Failed { code: codes::DRAINING.to_owned() };
+            let finish = Finish::Failed {
+                code: codes::DRAINING.to_owned(),
+            };
             for stream in std::mem::take(&mut self.waiting) {
                 self.finish(&stream, finish.clone());
             }
@@ -321,7 +348,11 @@ impl StepLoop {
             }
         }
         let room = self.batch.row_count_max().saturating_sub(self.batch.len());
-        let mut budget = if plan.parts.is_empty() { room } else { room.min(PREFILL_TOKENS_BESIDE_DECODE) };
+        let mut budget = if plan.parts.is_empty() {
+            room
+        } else {
+            room.min(PREFILL_TOKENS_BESIDE_DECODE)
+        };
         for place in self.prefilling.clone() {
             budget = budget.saturating_sub(self.plan_place(place, budget, &mut plan));
         }
@@ -330,15 +361,21 @@ impl StepLoop {
 
     /// Adds at most `budget` rows of the stream at `place`; the last pending one asks for logits.
     fn plan_place(&mut self, place: usize, budget: usize, plan: &mut Plan) -> usize {
-        let Some(stream) = self.places.get(place).and_then(Option::as_ref) else { return 0 };
-        let Ok(sequence) = u32::try_from(place) else { return 0 };
+        let Some(stream) = self.places.get(place).and_then(Option::as_ref) else {
+            return 0;
+        };
+        let Ok(sequence) = u32::try_from(place) else {
+            return 0;
+        };
         let pending = stream.pending();
         let pending_count = pending.len();
         let mut added = 0;
         for (position, token) in pending.take(budget) {
             let is_last = added + 1 == pending_count;
             // Rows, sequences and positions are bounded by construction; a refused row waits for the next step.
-            let Ok(row) = self.batch.push(token, position, sequence, is_last) else { break };
+            let Ok(row) = self.batch.push(token, position, sequence, is_last) else {
+                break;
+            };
             added += 1;
             if is_last {
                 plan.outputs.push((place, row));
@@ -352,8 +389,12 @@ impl StepLoop {
 
     /// The only stream of a plan, while its prompt is computed.
     fn alone_in(&self, plan: &Plan) -> Option<u64> {
-        let [(place, _)] = plan.parts.as_slice() else { return None };
-        self.stream_at(*place).filter(|stream| !stream.is_decoding()).map(|stream| stream.id)
+        let [(place, _)] = plan.parts.as_slice() else {
+            return None;
+        };
+        self.stream_at(*place)
+            .filter(|stream| !stream.is_decoding())
+            .map(|stream| stream.id)
     }
 
     fn hand_out(&mut self, plan: &Plan) -> Result<(), StepFailure> {
@@ -372,26 +413,48 @@ impl StepLoop {
     /// Chooses the next token of the stream at `place` from `row`, sends it, and ends the stream if it ends there.
     fn choose(&mut self, place: usize, row: usize) -> Result<(), StepFailure> {
         // The gateway may have been dropped while an earlier row of this step was handed out.
-        let Some(stream) = self.places.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
+        let Some(stream) = self.places.get_mut(place).and_then(Option::as_mut) else {
+            return Ok(());
+        };
         let model = Arc::clone(self.context.model());
         let chosen = self.context.logits(row).ok().and_then(|logits| {
             let id = stream.sampler.choose(logits, &mut self.workspace)?;
-            let report = stream.logprobs.map(|count| logprobs(logits, id, usize::from(count)));
+            let report = stream
+                .logprobs
+                .map(|count| logprobs(logits, id, usize::from(count)));
             Some((model.token(id)?, report))
         });
         let Some((token, report)) = chosen else {
-            return self.end(place, Finish::Failed { code: codes::COMPUTE_NOT_FINITE.to_owned() });
+            return self.end(
+                place,
+                Finish::Failed {
+                    code: codes::COMPUTE_NOT_FINITE.to_owned(),
+                },
+            );
         };
         let is_end = model.is_end(token);
         let finish = stream.take(token, is_end);
         let id = stream.id;
         if !is_end {
-            let piece = |id: u32| model.token(id).map(|token| model.piece(token)).unwrap_or_default();
+            let piece = |id: u32| {
+                model
+                    .token(id)
+                    .map(|token| model.piece(token))
+                    .unwrap_or_default()
+            };
             let logprobs = report.map(|(chosen, top)| Logprobs {
                 chosen,
-                top: top.into_iter().map(|(id, logprob)| (piece(id), logprob)).collect(),
+                top: top
+                    .into_iter()
+                    .map(|(id, logprob)| (piece(id), logprob))
+                    .collect(),
             });
-            let event = TokenEvent { stream: id, id: token.id(), bytes: model.piece(token), logprobs };
+            let event = TokenEvent {
+                stream: id,
+                id: token.id(),
+                bytes: model.piece(token),
+                logprobs,
+            };
             self.emit(FromEngine::Token(Box::new(event)));
         }
         match finish {
@@ -403,9 +466,13 @@ impl StepLoop {
     /// After an abort: what llama.cpp kept of the plan is computed, the rest comes again.
     fn look_at_what_is_computed(&mut self, plan: &Plan) -> Result<(), StepFailure> {
         for (place, _) in &plan.parts {
-            let Ok(sequence) = u32::try_from(*place) else { continue };
+            let Ok(sequence) = u32::try_from(*place) else {
+                continue;
+            };
             let last = self.context.last_position(sequence)?;
-            let count = last.and_then(|last| usize::try_from(last).ok()).map_or(0, |last| last + 1);
+            let count = last
+                .and_then(|last| usize::try_from(last).ok())
+                .map_or(0, |last| last + 1);
             if let Some(stream) = self.places.get_mut(*place).and_then(Option::as_mut) {
                 stream.set_computed(count);
             }
@@ -416,10 +483,19 @@ impl StepLoop {
     /// Ends the streams of a plan that could not be computed; the others go on.
     fn fail(&mut self, plan: &Plan, error: DecodeError) -> Result<(), StepFailure> {
         for (place, _) in &plan.parts {
-            self.end(*place, Finish::Failed { code: codes::COMPUTE_FAILED.to_owned() })?;
+            self.end(
+                *place,
+                Finish::Failed {
+                    code: codes::COMPUTE_FAILED.to_owned(),
+                },
+            )?;
         }
         self.failed_step_count += 1;
-        if self.failed_step_count >= FAILED_STEP_COUNT_MAX { Err(StepFailure::Compute(error)) } else { Ok(()) }
+        if self.failed_step_count >= FAILED_STEP_COUNT_MAX {
+            Err(StepFailure::Compute(error))
+        } else {
+            Ok(())
+        }
     }
 
     fn end_all(&mut self, finish: &Finish) -> Result<(), StepFailure> {
@@ -428,7 +504,9 @@ impl StepLoop {
 
     /// Ends the stream at `place`, if there is one, and frees the place.
     fn end(&mut self, place: usize, finish: Finish) -> Result<(), StepFailure> {
-        let Some(stream) = self.places.get_mut(place).and_then(Option::take) else { return Ok(()) };
+        let Some(stream) = self.places.get_mut(place).and_then(Option::take) else {
+            return Ok(());
+        };
         self.prefilling.retain(|prefilling| *prefilling != place);
         if let Ok(sequence) = u32::try_from(place) {
             self.context.forget(sequence, 0)?;
@@ -458,7 +536,9 @@ impl StepLoop {
     }
 
     fn is_connected(&self, connection: ConnectionId) -> bool {
-        self.gateway.as_ref().is_some_and(|gateway| gateway.connection == connection)
+        self.gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.connection == connection)
     }
 
     fn is_idle(&self) -> bool {
@@ -478,6 +558,8 @@ impl StepLoop {
     }
 
     fn place_of(&self, id: u64) -> Option<usize> {
-        self.places.iter().position(|place| place.as_ref().is_some_and(|stream| stream.id == id))
+        self.places
+            .iter()
+            .position(|place| place.as_ref().is_some_and(|stream| stream.id == id))
     }
 }

@@ -73,7 +73,10 @@ impl Stream {
     pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (u32, Token)> + '_ {
         let pending = self.tokens.get(self.computed_count..).unwrap_or_default();
         let first = count_of(self.computed_count);
-        pending.iter().enumerate().map(move |(offset, token)| (first.saturating_add(count_of(offset)), *token))
+        pending
+            .iter()
+            .enumerate()
+            .map(move |(offset, token)| (first.saturating_add(count_of(offset)), *token))
     }
 
     /// So many positions are in the KV cache now.

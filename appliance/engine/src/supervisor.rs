@@ -64,12 +64,21 @@ pub fn supervise<O: Orders>(
     pulse: &Pulse,
     orders: &mut O,
 ) -> Result<(), SupervisionError<O::Error>> {
-    channel.socket().set_read_timeout(Some(BEAT_INTERVAL)).map_err(SupervisionError::Socket)?;
-    channel.socket().set_write_timeout(Some(WRITE_PATIENCE)).map_err(SupervisionError::Socket)?;
+    channel
+        .socket()
+        .set_read_timeout(Some(BEAT_INTERVAL))
+        .map_err(SupervisionError::Socket)?;
+    channel
+        .socket()
+        .set_write_timeout(Some(WRITE_PATIENCE))
+        .map_err(SupervisionError::Socket)?;
     let mut next_beat = Instant::now();
     while !orders.is_over() {
         if Instant::now() >= next_beat {
-            let beat = Report::Beat { step_count: pulse.progress(), work_count: pulse.work_count() };
+            let beat = Report::Beat {
+                step_count: pulse.progress(),
+                work_count: pulse.work_count(),
+            };
             channel.send(&beat).map_err(|_| SupervisionError::Gone)?;
             next_beat = Instant::now() + BEAT_INTERVAL;
         }
@@ -85,7 +94,11 @@ pub fn supervise<O: Orders>(
     Ok(())
 }
 
-fn obey<O: Orders>(order: Order, channel: &mut Channel, orders: &mut O) -> Result<(), SupervisionError<O::Error>> {
+fn obey<O: Orders>(
+    order: Order,
+    channel: &mut Channel,
+    orders: &mut O,
+) -> Result<(), SupervisionError<O::Error>> {
     match order {
         Order::Gateway => {
             let mut descriptors = channel.take_descriptors();
@@ -94,9 +107,9 @@ fn obey<O: Orders>(order: Order, channel: &mut Channel, orders: &mut O) -> Resul
             };
             orders.gateway(socket).map_err(SupervisionError::Order)
         }
-        Order::Drain { deadline_ms } => {
-            orders.drain(Duration::from_millis(deadline_ms)).map_err(SupervisionError::Order)
-        }
+        Order::Drain { deadline_ms } => orders
+            .drain(Duration::from_millis(deadline_ms))
+            .map_err(SupervisionError::Order),
         Order::Load(_) => Err(SupervisionError::Protocol(None)),
     }
 }

@@ -55,14 +55,24 @@ impl Tokenizer {
     pub fn new(model: Arc<Model>) -> Self {
         let specials = model.specials();
         // A name of one character cannot be broken; such tokens are white space in other families' vocabularies.
-        let named = || specials.iter().filter(|special| special.name.chars().nth(1).is_some());
+        let named = || {
+            specials
+                .iter()
+                .filter(|special| special.name.chars().nth(1).is_some())
+        };
         let facts = Facts {
             forgeable: named().filter(|special| !special.is_control).cloned().collect(),
             special_ids: named().map(|special| special.token.id()).collect(),
-            first_bytes: specials.iter().filter_map(|special| special.name.bytes().next()).collect(),
+            first_bytes: specials
+                .iter()
+                .filter_map(|special| special.name.bytes().next())
+                .collect(),
             longest_piece_bytes: longest_piece_bytes(&model),
         };
-        Self { model, facts: Arc::new(facts) }
+        Self {
+            model,
+            facts: Arc::new(facts),
+        }
     }
 
     /// The model it speaks for.
@@ -96,7 +106,11 @@ impl Tokenizer {
             sum.saturating_add(text.len())
         });
         let at_least = u32::try_from(bytes.div_ceil(self.facts.longest_piece_bytes)).unwrap_or(u32::MAX);
-        if at_least > tokens_max { Err(PromptError::TooLong { at_least }) } else { Ok(()) }
+        if at_least > tokens_max {
+            Err(PromptError::TooLong { at_least })
+        } else {
+            Ok(())
+        }
     }
 
     /// Cuts scaffold at special names; each of them ends the run before it.
@@ -120,11 +134,16 @@ impl Tokenizer {
 
     fn first_of<'a>(&self, specials: &'a [Special], text: &str) -> Option<(usize, &'a Special)> {
         let places = text.char_indices().filter(|(place, _)| {
-            text.as_bytes().get(*place).is_some_and(|byte| self.facts.first_bytes.contains(byte))
+            text.as_bytes()
+                .get(*place)
+                .is_some_and(|byte| self.facts.first_bytes.contains(byte))
         });
         for (place, _) in places {
             let from = text.get(place..).unwrap_or_default();
-            if let Some(special) = specials.iter().find(|special| from.starts_with(special.name.as_str())) {
+            if let Some(special) = specials
+                .iter()
+                .find(|special| from.starts_with(special.name.as_str()))
+            {
                 return Some((place, special));
             }
         }
@@ -146,7 +165,10 @@ impl Tokenizer {
 
     fn plain(&self, text: &str, tokens: &mut Vec<Token>) -> Result<(), PromptError> {
         let made = self.model.tokenize(text, false)?;
-        if made.iter().any(|token| self.facts.special_ids.contains(&token.id())) {
+        if made
+            .iter()
+            .any(|token| self.facts.special_ids.contains(&token.id()))
+        {
             return Err(PromptError::Forged);
         }
         tokens.extend(made);
@@ -156,5 +178,9 @@ impl Tokenizer {
 
 fn longest_piece_bytes(model: &Model) -> usize {
     let ids = 0..model.vocab_size();
-    ids.filter_map(|id| model.token(id)).map(|token| model.piece(token).len()).max().unwrap_or(1).max(1)
+    ids.filter_map(|id| model.token(id))
+        .map(|token| model.piece(token).len())
+        .max()
+        .unwrap_or(1)
+        .max(1)
 }

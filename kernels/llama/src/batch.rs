@@ -145,7 +145,8 @@ impl Batch {
     /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
     pub(crate) fn as_raw(&mut self) -> sys::llama_batch {
         self.sequence_pointers.clear();
-        self.sequence_pointers.extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
+        self.sequence_pointers
+            .extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
         self.sequence_pointers.push(std::ptr::null_mut());
         sys::llama_batch {
             n_tokens: i32::try_from(self.tokens.len()).unwrap_or(0),
@@ -161,6 +162,9 @@ impl Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("rows", &self.len()).field("outputs", &self.output_count).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("rows", &self.len())
+            .field("outputs", &self.output_count)
+            .finish_non_exhaustive()
     }
 }

@@ -178,8 +178,20 @@ impl Context {
         // SAFETY: the context is alive; its memory lives as long as itself.
         let memory = unsafe { sys::llama_get_memory(raw.as_ptr()) };
         let limits = limits_of(raw, &model, shape);
-        let context = Self { raw, memory, limits, outputs: Vec::new(), _threads: threads, abort, model };
-        if context.memory.is_null() { Err(ContextError::Refused) } else { Ok(context) }
+        let context = Self {
+            raw,
+            memory,
+            limits,
+            outputs: Vec::new(),
+            _threads: threads,
+            abort,
+            model,
+        };
+        if context.memory.is_null() {
+            Err(ContextError::Refused)
+        } else {
+            Ok(context)
+        }
     }
 
     /// The model it computes.
@@ -268,7 +280,11 @@ impl Context {
         let from = sys::llama_pos::try_from(from).unwrap_or(sys::llama_pos::MAX);
         // SAFETY: the memory lives as long as the context; the sequence exists; −1 is "to the end".
         let is_removed = unsafe { sys::llama_memory_seq_rm(self.memory, id, from, -1) };
-        if is_removed { Ok(()) } else { Err(SequenceError::NotRemovable(sequence)) }
+        if is_removed {
+            Ok(())
+        } else {
+            Err(SequenceError::NotRemovable(sequence))
+        }
     }
 
     /// Lets `to` share the positions below `until` of `from`; costs no memory in the unified cache.
@@ -313,7 +329,9 @@ impl Drop for Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

@@ -18,6 +18,8 @@ mod vocab;
 
 pub use backend::{LogLevel, route_logs, system_facts};
 pub use batch::{Batch, BatchError};
-pub use context::{AbortFlag, Context, ContextError, ContextShape, DecodeError, Decoded, LogitsError, SequenceError};
+pub use context::{
+    AbortFlag, Context, ContextError, ContextShape, DecodeError, Decoded, LogitsError, SequenceError,
+};
 pub use model::{LoadError, Model};
 pub use vocab::{Special, Token, TokenizeError};

@@ -57,7 +57,10 @@ impl Model {
     pub fn load(weights: OwnedFd, progress: impl FnMut(f32) -> bool) -> Result<Self, LoadError> {
         initialise();
         let file = OpenFile::from(weights)?;
-        let mut watch = Watch { progress, is_stopped: false };
+        let mut watch = Watch {
+            progress,
+            is_stopped: false,
+        };
         let mut params = default_params();
         params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
         params.progress_callback = Some(on_progress(&watch));
@@ -66,13 +69,22 @@ impl Model {
         // callback fits `watch`, which outlives the call, and all other parameters are llama.cpp's defaults.
         let raw = unsafe { sys::llama_model_load_from_file_ptr(file.0.as_ptr().cast(), params) };
         let Some(raw) = NonNull::new(raw) else {
-            return Err(if watch.is_stopped { LoadError::Stopped } else { LoadError::Refused });
+            return Err(if watch.is_stopped {
+                LoadError::Stopped
+            } else {
+                LoadError::Refused
+            });
         };
         // SAFETY: `raw` is a live model; the vocabulary is a part of it.
         let vocab = unsafe { sys::llama_model_get_vocab(raw.as_ptr()) };
         let vocab = NonNull::new(vocab.cast_mut()).ok_or(LoadError::Refused);
         let mut model = match vocab {
-            Ok(vocab) => Self { raw, vocab, specials: Vec::new(), vocab_size: 0 },
+            Ok(vocab) => Self {
+                raw,
+                vocab,
+                specials: Vec::new(),
+                vocab_size: 0,
+            },
             Err(refused) => {
                 // SAFETY: `raw` was just made and nobody else knows it.
                 unsafe { sys::llama_model_free(raw.as_ptr()) };
@@ -80,13 +92,20 @@ impl Model {
             }
         };
         model.read_vocabulary()?;
-        if model.is_decoder() { Ok(model) } else { Err(LoadError::NotADecoder) }
+        if model.is_decoder() {
+            Ok(model)
+        } else {
+            Err(LoadError::NotADecoder)
+        }
     }
 
     fn read_vocabulary(&mut self) -> Result<(), LoadError> {
         // SAFETY: the vocabulary lives as long as `self`.
         let size = unsafe { sys::llama_vocab_n_tokens(self.vocab.as_ptr()) };
-        self.vocab_size = u32::try_from(size).ok().filter(|n| *n > 0).ok_or(LoadError::Refused)?;
+        self.vocab_size = u32::try_from(size)
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or(LoadError::Refused)?;
         self.specials = self.find_specials();
         Ok(())
     }
@@ -135,7 +154,12 @@ impl Model {
         let mut value = vec![0u8; METADATA_BYTES_MAX];
         // SAFETY: `key` is NUL-terminated, and at most `value.len()` bytes are written to `value`.
         let length = unsafe {
-            sys::llama_model_meta_val_str(self.raw.as_ptr(), key.as_ptr(), value.as_mut_ptr().cast(), value.len())
+            sys::llama_model_meta_val_str(
+                self.raw.as_ptr(),
+                key.as_ptr(),
+                value.as_mut_ptr().cast(),
+                value.len(),
+            )
         };
         let length = usize::try_from(length).ok()?;
         Some(String::from_utf8_lossy(value.get(..length)?).into_owned())
@@ -168,7 +192,9 @@ impl Drop for Model {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Model").field("vocab_size", &self.vocab_size).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("vocab_size", &self.vocab_size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,7 +215,11 @@ impl OpenFile {
         let file = Self(stream);
         // SAFETY: an open stream. llama.cpp reads from where the descriptor stands, which another holder may have moved.
         let status = unsafe { libc::fseeko(stream.as_ptr(), 0, libc::SEEK_SET) };
-        if status == 0 { Ok(file) } else { Err(LoadError::Descriptor(std::io::Error::last_os_error())) }
+        if status == 0 {
+            Ok(file)
+        } else {
+            Err(LoadError::Descriptor(std::io::Error::last_os_error()))
+        }
     }
 }
 

@@ -87,7 +87,10 @@ impl Model {
         };
         let count = usize::try_from(count).map_err(|_| TokenizeError::Failed)?;
         let tokens = tokens.get(..count).ok_or(TokenizeError::Failed)?;
-        tokens.iter().map(|raw| self.checked(*raw).ok_or(TokenizeError::Failed)).collect()
+        tokens
+            .iter()
+            .map(|raw| self.checked(*raw).ok_or(TokenizeError::Failed))
+            .collect()
     }
 
     /// The bytes of `token`; special tokens are spelled out. May begin or end inside a UTF-8 character.
@@ -144,7 +147,9 @@ impl Model {
     }
 
     pub(crate) fn find_specials(&self) -> Vec<Special> {
-        let mut specials: Vec<Special> = (0..self.vocab_size()).filter_map(|id| self.special(Token(id))).collect();
+        let mut specials: Vec<Special> = (0..self.vocab_size())
+            .filter_map(|id| self.special(Token(id)))
+            .collect();
         specials.sort_by(|a, b| b.name.len().cmp(&a.name.len()).then(a.token.cmp(&b.token)));
         specials
     }
@@ -158,7 +163,11 @@ impl Model {
         // SAFETY: as above; the text lives as long as the vocabulary and is copied at once.
         let name = text_of(unsafe { sys::llama_vocab_get_text(self.raw_vocab(), token.raw()) });
         let is_control = attributes & sys::LLAMA_TOKEN_ATTR_USER_DEFINED == 0;
-        (!name.trim().is_empty()).then_some(Special { token, name, is_control })
+        (!name.trim().is_empty()).then_some(Special {
+            token,
+            name,
+            is_control,
+        })
     }
 }
 

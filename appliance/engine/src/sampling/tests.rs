@@ -18,7 +18,9 @@ fn plain() -> Sampling {
 fn chosen(settings: &Sampling, logits: &[f32], count: usize) -> Vec<u32> {
     let mut sampler = Sampler::new(settings, 0);
     let mut workspace = Workspace::default();
-    (0..count).map(|_| sampler.choose(logits, &mut workspace).unwrap()).collect()
+    (0..count)
+        .map(|_| sampler.choose(logits, &mut workspace).unwrap())
+        .collect()
 }
 
 /// How often each id came in `count` draws.
@@ -49,14 +51,26 @@ fn splitmix_gives_its_published_first_numbers() {
 
 #[test]
 fn temperature_zero_takes_the_first_of_equal_maxima() {
-    let settings = Sampling { temperature: 0.0, ..plain() };
+    let settings = Sampling {
+        temperature: 0.0,
+        ..plain()
+    };
     assert_eq!(chosen(&settings, &[0.0, 3.0, 3.0, 1.0], 4), [1, 1, 1, 1]);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_tokens_and_another_seed_others() {
     let logits: Vec<f32> = (0..1000).map(|n| (n as f32 * 0.37).sin()).collect();
-    let with = |seed| chosen(&Sampling { seed: Some(seed), ..plain() }, &logits, 50);
+    let with = |seed| {
+        chosen(
+            &Sampling {
+                seed: Some(seed),
+                ..plain()
+            },
+            &logits,
+            50,
+        )
+    };
     assert_eq!(with(1), with(1));
     assert_ne!(with(1), with(2));
 }
@@ -65,12 +79,30 @@ fn the_same_seed_gives_the_same_tokens_and_another_seed_others() {
 fn a_request_without_seed_uses_the_drawn_one() {
     let logits: Vec<f32> = (0..1000).map(|n| (n as f32 * 0.37).sin()).collect();
     let draw = |drawn| {
-        let mut sampler = Sampler::new(&Sampling { seed: None, ..plain() }, drawn);
+        let mut sampler = Sampler::new(
+            &Sampling {
+                seed: None,
+                ..plain()
+            },
+            drawn,
+        );
         let mut workspace = Workspace::default();
-        (0..20).map(|_| sampler.choose(&logits, &mut workspace).unwrap()).collect::<Vec<_>>()
+        (0..20)
+            .map(|_| sampler.choose(&logits, &mut workspace).unwrap())
+            .collect::<Vec<_>>()
     };
     assert_ne!(draw(1), draw(2));
-    assert_eq!(draw(5), chosen(&Sampling { seed: Some(5), ..plain() }, &logits, 20));
+    assert_eq!(
+        draw(5),
+        chosen(
+            &Sampling {
+                seed: Some(5),
+                ..plain()
+            },
+            &logits,
+            20
+        )
+    );
 }
 
 #[test]
@@ -78,14 +110,24 @@ fn draws_follow_the_softmax() {
     let logits = [0.0f32, 1.0, 2.0];
     let sum: f32 = logits.iter().map(|l| l.exp()).sum();
     for (seen, logit) in frequencies(&plain(), &logits, 20_000).iter().zip(logits) {
-        assert!((seen - f64::from(logit.exp() / sum)).abs() < 0.015, "{seen} for {logit}");
+        assert!(
+            (seen - f64::from(logit.exp() / sum)).abs() < 0.015,
+            "{seen} for {logit}"
+        );
     }
 }
 
 #[test]
 fn a_lower_temperature_sharpens() {
     let logits = [0.0f32, 1.0];
-    let cold = frequencies(&Sampling { temperature: 0.5, ..plain() }, &logits, 20_000);
+    let cold = frequencies(
+        &Sampling {
+            temperature: 0.5,
+            ..plain()
+        },
+        &logits,
+        20_000,
+    );
     let expected = f64::from(2.0f32.exp() / (1.0 + 2.0f32.exp()));
     assert!((cold[1] - expected).abs() < 0.015, "{cold:?}");
 }
@@ -105,7 +147,9 @@ fn the_nucleus_is_the_smallest_set_that_reaches_its_share() {
     let logits: Vec<f32> = [0.15f32, 0.5, 0.05, 0.3].iter().map(|p| p.ln()).collect();
     let kept = |top_p| {
         let seen = frequencies(&Sampling { top_p, ..plain() }, &logits, 4000);
-        (0..4u32).filter(|id| seen[*id as usize] > 0.0).collect::<Vec<_>>()
+        (0..4u32)
+            .filter(|id| seen[*id as usize] > 0.0)
+            .collect::<Vec<_>>()
     };
     assert_eq!(kept(0.0), [1]);
     assert_eq!(kept(0.49), [1]);
@@ -117,7 +161,13 @@ fn the_nucleus_is_the_smallest_set_that_reaches_its_share() {
 #[test]
 fn a_nucleus_wider_than_the_first_look_is_found() {
     let logits = vec![1.0f32; 5000];
-    let mut sampler = Sampler::new(&Sampling { top_p: 0.5, ..plain() }, 0);
+    let mut sampler = Sampler::new(
+        &Sampling {
+            top_p: 0.5,
+            ..plain()
+        },
+        0,
+    );
     let mut workspace = Workspace::default();
     sampler.choose(&logits, &mut workspace).unwrap();
     assert_eq!(workspace.candidates.len(), 2500);
@@ -126,32 +176,61 @@ fn a_nucleus_wider_than_the_first_look_is_found() {
 #[test]
 fn min_p_keeps_what_is_near_the_likeliest() {
     let logits: Vec<f32> = [0.6f32, 0.3, 0.06, 0.04].iter().map(|p| p.ln()).collect();
-    let seen = frequencies(&Sampling { min_p: 0.2, ..plain() }, &logits, 4000);
+    let seen = frequencies(
+        &Sampling {
+            min_p: 0.2,
+            ..plain()
+        },
+        &logits,
+        4000,
+    );
     assert!(seen[0] > 0.0 && seen[1] > 0.0);
     assert_eq!(seen[2] + seen[3], 0.0);
 }
 
 #[test]
 fn a_bias_moves_the_choice_and_unknown_ids_do_nothing() {
-    let settings = Sampling { temperature: 0.0, logit_bias: vec![(2, 100.0), (u32::MAX, 5.0)], ..plain() };
+    let settings = Sampling {
+        temperature: 0.0,
+        logit_bias: vec![(2, 100.0), (u32::MAX, 5.0)],
+        ..plain()
+    };
     assert_eq!(chosen(&settings, &[5.0, 0.0, -50.0], 1), [2]);
-    let banned = Sampling { temperature: 0.0, logit_bias: vec![(0, -1e9)], ..plain() };
+    let banned = Sampling {
+        temperature: 0.0,
+        logit_bias: vec![(0, -1e9)],
+        ..plain()
+    };
     assert_eq!(chosen(&banned, &[5.0, 0.0, -50.0], 1), [1]);
 }
 
 #[test]
 fn penalties_count_what_was_made() {
-    let presence = Sampling { temperature: 0.0, presence_penalty: 1.0, ..plain() };
+    let presence = Sampling {
+        temperature: 0.0,
+        presence_penalty: 1.0,
+        ..plain()
+    };
     // The second choice avoids token 0 once it was made; with both made, the order is the old one.
     assert_eq!(chosen(&presence, &[1.0, 0.5], 4), [0, 1, 0, 0]);
-    let frequency = Sampling { temperature: 0.0, frequency_penalty: 0.3, ..plain() };
+    let frequency = Sampling {
+        temperature: 0.0,
+        frequency_penalty: 0.3,
+        ..plain()
+    };
     assert_eq!(chosen(&frequency, &[1.0, 0.5], 5), [0, 0, 1, 0, 1]);
 }
 
 #[test]
 fn a_row_without_numbers_gives_nothing() {
     for temperature in [0.0, 1.0] {
-        let mut sampler = Sampler::new(&Sampling { temperature, ..plain() }, 0);
+        let mut sampler = Sampler::new(
+            &Sampling {
+                temperature,
+                ..plain()
+            },
+            0,
+        );
         let mut workspace = Workspace::default();
         assert_eq!(sampler.choose(&[f32::NAN, f32::NAN], &mut workspace), None);
         assert_eq!(sampler.choose(&[], &mut workspace), None);
@@ -175,7 +254,10 @@ fn logprobs_are_of_the_raw_distribution_and_sum_to_one() {
 fn no_more_than_twenty_logprobs_are_given() {
     let logits = vec![0.5f32; 100];
     let top = logprobs(&logits, 0, usize::MAX).1;
-    assert_eq!(top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+    assert_eq!(
+        top.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        (0..20).collect::<Vec<_>>()
+    );
 }
 
 proptest! {

@@ -1,0 +1,18 @@
+//! The real engine on the canary model, through its two sockets as supervisor and gateway use them.
+//!
+//! The canary is a trained GLM-4 whose right answers are known, so a wrong text here is a wrong engine. The walls are
+//! tested where they are built; here `serve` runs in a thread.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking, as tests do"
+)]
+
+mod canary;
+mod conversation;
+mod harness;
+mod life;
+mod prompts;
+mod streams;
