@@ -37,7 +37,7 @@ export function status(mood, startedAt, leafCount) {
     version: '0.1.0',
     serial: SERIAL,
     health: mood === 'ok' ? 'ok' : mood === 'stopped' ? 'stopped' : 'degraded',
-    reasons: mood === 'ok' ? [] : [mood === 'stopped' ? 'audit.log.unwritable' : 'engine.crashed'],
+    reasons: mood === 'ok' ? [] : [mood === 'stopped' ? 'system.audit.unwritable' : 'engine.crashed'],
     is_set_up: true,
     is_developer_mode: true,
     supervisor_pid: 41_210,
@@ -48,7 +48,7 @@ export function status(mood, startedAt, leafCount) {
     serving: restarting ? null : MODEL,
     guarantees: [
       ...['gateway', 'engine'].flatMap((part) => WALLS.map((wall) => ({ name: `${part}.${wall}`, group: 'process', in_force: true, why: null }))),
-      ...PLATFORM.map((name) => ({ name: `platform.${name}`, group: 'platform', in_force: false, why: 'system.developer-machine' })),
+      ...PLATFORM.map((name) => ({ name: `platform.${name}`, group: 'platform', in_force: false, why: 'guarantee.why.developer-machine' })),
     ],
     audit: {
       origin: `jingui.local/${SERIAL}/audit`,

@@ -3,6 +3,7 @@
 import type { Health, Status } from '../../api/types';
 import { Icon, type IconName } from '../../parts/icon';
 import { explain } from '../../words/explain';
+import { count } from '../../words/format';
 import { useWords, type Key } from '../../words/words';
 import css from './health.module.css';
 
@@ -26,7 +27,9 @@ export function HealthBanner({ status, words }: { status: Status; words: Readonl
         <p className={css.word}>{t(shown.word)}</p>
         <p>{t(shown.text)}</p>
       </div>
-      {status.reasons.length === 0 ? null : (
+      {status.reasons.length === 0 ? (
+        <Figures status={status} />
+      ) : (
         <ul className={css.reasons}>
           {status.reasons.map((code) => {
             const reason = explain(words, code, language);
@@ -44,5 +47,27 @@ export function HealthBanner({ status, words }: { status: Status; words: Readonl
         </ul>
       )}
     </section>
+  );
+}
+
+/** When there is nothing to explain: the figures a person asks for next. */
+function Figures({ status }: { status: Status }) {
+  const { t, language } = useWords();
+  const inForce = status.guarantees.filter((guarantee) => guarantee.in_force).length;
+  const figures: readonly { name: Key; value: string }[] = [
+    { name: 'box.serving', value: status.serving?.name ?? t('page.none') },
+    { name: 'guarantee.title', value: `${count(language, inForce)} / ${count(language, status.guarantees.length)}` },
+    { name: 'audit.size', value: count(language, status.audit.size) },
+    { name: 'process.restarts', value: count(language, status.processes.reduce((sum, process) => sum + process.restart_count, 0)) },
+  ];
+  return (
+    <dl className={css.figures}>
+      {figures.map((figure) => (
+        <div key={figure.name}>
+          <dt>{t(figure.name)}</dt>
+          <dd>{figure.value}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }

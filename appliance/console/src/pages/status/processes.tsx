@@ -24,6 +24,7 @@ export function Processes({ status }: { status: Status }) {
   const { t, language } = useWords();
   const supervisor: Process = { role: 'supervisor', pid: status.supervisor_pid, phase: 'serving', restart_count: 0, step_count: null };
   const none = t('page.none');
+  const notApplicable = t('page.notApplicable');
   return (
     <Card title={t('process.title')}>
       <Table
@@ -32,7 +33,7 @@ export function Processes({ status }: { status: Status }) {
         rows={[supervisor, ...status.processes].map((process, index) => {
           const phase = PHASES[process.phase];
           const role = ROLES[process.role];
-          const restarts = process.role === 'supervisor' ? none : count(language, process.restart_count);
+          const restarts = process.role === 'supervisor' ? notApplicable : count(language, process.restart_count);
           return {
             key: `${process.role} ${index}`,
             cells: [
@@ -42,7 +43,7 @@ export function Processes({ status }: { status: Status }) {
                 {phase === undefined ? process.phase : t(phase.word)}
               </Badge>,
               restarts,
-              process.step_count === null || process.step_count === undefined ? none : count(language, process.step_count),
+              process.step_count === null || process.step_count === undefined ? notApplicable : count(language, process.step_count),
             ],
           };
         })}

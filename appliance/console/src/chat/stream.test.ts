@@ -1,0 +1,38 @@
+import { describe, expect, it } from 'vitest';
+import { consoleCodes } from '../api/fault';
+import { readChunk, readChunks } from './stream';
+
+const CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}';
+
+function streamOf(text: string): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(text));
+      controller.close();
+    },
+  });
+}
+
+async function read(text: string): Promise<number> {
+  let count = 0;
+  await readChunks(streamOf(text), () => {
+    count += 1;
+  });
+  return count;
+}
+
+describe('the stream of an answer', () => {
+  it('is complete only when it says so', async () => {
+    await expect(read(`data: ${CHUNK}\n\ndata: [DONE]\n\n`)).resolves.toBe(1);
+    await expect(read(`data: ${CHUNK}\n\n`)).rejects.toMatchObject({ code: consoleCodes.cutOff });
+  });
+
+  it('ends with the fault that the box sends in the middle', async () => {
+    const error = '{"error":{"message":"The engine ended.","type":"server_error","param":null,"code":"engine.crashed"}}';
+    await expect(read(`data: ${CHUNK}\n\ndata: ${error}\n\n`)).rejects.toMatchObject({ code: 'engine.crashed', words: { what: 'The engine ended.' } });
+  });
+
+  it('refuses what is no chunk', () => {
+    for (const text of ['', '{', 'null', '[]', '{}', '{"choices":7}']) expect(() => readChunk(text), text).toThrow(consoleCodes.unreadable);
+  });
+});
