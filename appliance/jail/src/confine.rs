@@ -91,7 +91,7 @@ impl ConfineError {
 /// Confines the calling process for good, as its profile says.
 ///
 /// Call it first thing in `main`, before any thread, with a process that [`crate::launch`] started. Afterwards the
-/// process has an empty read-only root (the gateway: its folder as `/state`), no capability, no core dump, and only
+/// process has an empty read-only root (the gateway: its folder as `/state`, in which it is), no capability, no core dump, and only
 /// the system calls of `seccomp/*.json`. It cannot open what it did not hold, so nothing can be loaded later: no
 /// time zone, no locale, no shared library. Executable memory cannot be made.
 ///
@@ -113,6 +113,13 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
         (None, Profile::Gateway { .. }) => Some(PathBuf::from(root::STATE_PATH)),
         (Some(fd), Profile::Gateway { .. }) => Some(root::path_of(fd)?),
     };
+    if let Some(folder) = &state {
+        // SQLite puts temporary files into the current folder when it finds no other.
+        std::env::set_current_dir(folder).map_err(|source| ConfineError::Root {
+            step: "entering the folder",
+            source,
+        })?;
+    }
     capabilities::drop_all(launched.strictness).map_err(ConfineError::Capabilities)?;
     forbid_dumps_and_privileges().map_err(ConfineError::Control)?;
     let landlock_abi = files::restrict(state.as_deref())?;

@@ -138,6 +138,18 @@ pub(crate) fn mount(
     .map(drop)
 }
 
+/// A detached mount of an open folder, closed on exec. Needs `CAP_SYS_ADMIN` over the mount namespace that the
+/// folder was opened in, and no right to walk to it.
+pub(crate) fn detached_copy(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH.unsigned_abs();
+    // SAFETY: the text ends with a zero byte and outlives the call.
+    let raw =
+        check_long(unsafe { libc::syscall(libc::SYS_open_tree, folder.as_raw_fd(), c"".as_ptr(), flags) })?;
+    let raw = RawFd::try_from(raw).map_err(io::Error::other)?;
+    // SAFETY: `raw` was just made and is owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
 /// Attaches the detached mount behind `tree` at `target`.
 pub(crate) fn attach_mount(tree: BorrowedFd<'_>, target: &CStr) -> io::Result<()> {
     // SAFETY: both texts end with a zero byte and outlive the call.

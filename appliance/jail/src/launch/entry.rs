@@ -101,8 +101,8 @@ fn wait_for_go(plan: &Plan) {
     }
 }
 
-/// Replaces each folder by a detached mount of it. This process still is the caller's user towards files, so it
-/// reaches what the caller reaches, and already has the right to mount in its own namespace.
+/// Replaces each folder that the caller had no right to detach by a detached mount of it: this process has the right
+/// to mount in its own namespace, and still is the caller's user towards files.
 fn attach_folders(plan: &Plan) -> Result<(), Failure> {
     for place in &plan.places {
         if let Some(folder) = &place.folder {

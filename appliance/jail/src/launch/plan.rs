@@ -43,7 +43,7 @@ pub(super) struct Ours {
 pub(super) struct Place {
     pub(super) source: OwnedFd,
     pub(super) target: RawFd,
-    /// For a folder that becomes a mount of its own.
+    /// For a folder that the new process must make a mount of.
     pub(super) folder: Option<Folder>,
 }
 
@@ -186,16 +186,31 @@ fn places(
         .filter_map(|(fd, number)| fd.map(|fd| (fd, number)));
     let mut places = Vec::new();
     for (fd, target) in standard.chain(descriptors) {
-        let source = out_of_the_way(fd.as_fd())?;
         let folder = if has_mount_namespace {
-            folder_of(source.as_fd())?
+            folder_of(fd.as_fd())?
         } else {
             None
         };
-        places.push(Place {
-            source,
-            target,
-            folder,
+        places.push(match folder {
+            None => Place {
+                source: out_of_the_way(fd.as_fd())?,
+                target,
+                folder: None,
+            },
+            Some(folder) => match sys::detached_copy(fd.as_fd()) {
+                Ok(tree) => Place {
+                    source: out_of_the_way(tree.as_fd())?,
+                    target,
+                    folder: None,
+                },
+                // An ordinary user may do it in a mount namespace of its own only.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Place {
+                    source: out_of_the_way(fd.as_fd())?,
+                    target,
+                    folder: Some(folder),
+                },
+                Err(error) => return Err(error),
+            },
         });
     }
     Ok(places)

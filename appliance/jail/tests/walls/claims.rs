@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -95,7 +96,8 @@ pub(crate) struct Jail {
     pub(crate) child: Child,
     pub(crate) control: UnixStream,
     pub(crate) address: std::net::SocketAddr,
-    pub(crate) state: tempfile::TempDir,
+    pub(crate) state: PathBuf,
+    _above: tempfile::TempDir,
     _listener: TcpListener,
 }
 
@@ -119,7 +121,7 @@ impl Jail {
         control: UnixStream,
     ) -> Result<Self, LaunchError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let state = own_folder();
+        let (above, state) = own_folder(strictness);
         let mut launch = probe_launch(&[profile, task]);
         launch.strictness = strictness;
         launch.descriptors = vec![(theirs, 3)];
@@ -127,9 +129,7 @@ impl Jail {
             "engine" => launch.descriptors.push((weights(), 4)),
             _ => {
                 launch.descriptors.push((listener.try_clone().unwrap().into(), 4));
-                launch
-                    .descriptors
-                    .push((File::open(state.path()).unwrap().into(), 5));
+                launch.descriptors.push((File::open(&state).unwrap().into(), 5));
             }
         }
         let address = listener.local_addr().unwrap();
@@ -139,6 +139,7 @@ impl Jail {
             control,
             address,
             state,
+            _above: above,
             _listener: listener,
         })
     }
@@ -176,14 +177,27 @@ fn probe_launch(arguments: &[&str]) -> Launch {
     launch
 }
 
-/// A state folder that belongs to the jailed user, below a folder that is closed to it.
-fn own_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    if is_root() {
-        std::os::unix::fs::chown(folder.path(), Some(JAILED_USER), Some(JAILED_USER)).unwrap();
+/// A state folder: (the folder above it, the folder). It belongs to the jailed user, and the one above to a user who
+/// shares it with nobody: so it is when root runs the box from somebody's home. Only a mount reaches it then, so where
+/// mounts may be missing it is open to walk through.
+fn own_folder(strictness: Strictness) -> (tempfile::TempDir, PathBuf) {
+    let above = tempfile::tempdir().unwrap();
+    let state = above.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let above_mode = if strictness == Strictness::Require {
+        0o700
+    } else {
+        0o711
+    };
+    for (folder, mode) in [(above.path(), above_mode), (&state, 0o700)] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
     }
-    folder
+    if is_root() {
+        std::os::unix::fs::chown(&state, Some(JAILED_USER), Some(JAILED_USER)).unwrap();
+        let other = crate::ORDINARY_USER;
+        std::os::unix::fs::chown(above.path(), Some(other), Some(other)).unwrap();
+    }
+    (above, state)
 }
 
 fn weights() -> OwnedFd {
@@ -249,11 +263,8 @@ fn what_a_gateway_needs_works() {
         (said.as_str(), jail.child.wait()),
         ("done", ExitReason::Exited(0))
     );
-    assert_eq!(
-        fs::read(jail.state.path().join("kept")).unwrap(),
-        b"across the wall"
-    );
-    assert!(!jail.state.path().join("journal").exists());
+    assert_eq!(fs::read(jail.state.join("kept")).unwrap(), b"across the wall");
+    assert!(!jail.state.join("journal").exists());
 }
 
 fn check_guarantees(child: &Child, missing: &[&str]) {
@@ -394,21 +405,25 @@ fn a_dropped_child_is_gone() {
 }
 
 /// Runs this program as a supervisor: its standard input is the socket by which it, or its child, speaks.
-fn start_parent(task: &str) -> (std::process::Child, UnixStream) {
+/// The folder is for its temporary files, which it cannot remove when it is killed.
+fn start_parent(task: &str) -> (std::process::Child, UnixStream, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(PATIENCE)).unwrap();
     let parent = Command::new("/proc/self/exe")
         .arg0(crate::PARENT)
         .arg(task)
+        .env("TMPDIR", folder.path())
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .unwrap();
-    (parent, ours)
+    (parent, ours, folder)
 }
 
 fn a_child_dies_with_its_parent() {
     for profile in ["engine", "gateway", "unconfined"] {
-        let (mut parent, mut ours) = start_parent(&format!("hold-{profile}"));
+        let (mut parent, mut ours, _folder) = start_parent(&format!("hold-{profile}"));
         let mut word = [0; 5];
         ours.read_exact(&mut word).unwrap();
         assert_eq!(&word, b"ready");
@@ -450,7 +465,7 @@ fn a_program_in_a_closed_folder_can_be_jailed() {
 
 fn a_program_that_was_not_launched_does_not_confine_itself() {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let (mut parent, mut ours) = start_parent("confine-itself");
+    let (mut parent, mut ours, _folder) = start_parent("confine-itself");
     let mut said = String::new();
     ours.read_to_string(&mut said).unwrap();
     parent.wait().unwrap();
@@ -474,7 +489,7 @@ fn only_root_can_give_another_identity() {
 }
 
 fn hear_parent(task: &str) -> String {
-    let (mut parent, mut ours) = start_parent(task);
+    let (mut parent, mut ours, _folder) = start_parent(task);
     let mut said = String::new();
     ours.read_to_string(&mut said).unwrap();
     assert!(parent.wait().unwrap().success(), "{task}: {said}");

@@ -347,6 +347,15 @@ pub(crate) const REFUSED: &[Attempt] = &[
         let here = c_long::from(libc::AT_FDCWD);
         call(libc::SYS_linkat, [here, text(c"/x"), here, text(c"/y"), 0, 0])
     }),
+    // The same system calls by the numbers of another ABI, which a list of numbers would miss.
+    #[cfg(target_arch = "x86_64")]
+    ("socket-by-x32", || {
+        let number = libc::SYS_socket | 0x4000_0000;
+        call(
+            number,
+            [libc::AF_INET.into(), libc::SOCK_STREAM.into(), 0, 0, 0, 0],
+        )
+    }),
     ("read-passwd", || File::open("/etc/passwd").map(drop)),
     ("read-own-process", || File::open("/proc/self/maps").map(drop)),
     ("write-to-the-root", || File::create("/x").map(drop)),
