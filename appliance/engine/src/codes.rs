@@ -1,7 +1,5 @@
 //! Stable codes of everything that can go wrong here; `messages/` holds their words.
 
-/// The walls could not be built; nothing was loaded.
-pub const WALLS: &str = "engine.walls.refused";
 /// The supervisor's first message was no order to load.
 pub const ORDER: &str = "engine.order.unexpected";
 /// The weights on the descriptor have another length than the signed ones.
@@ -33,7 +31,6 @@ pub const DRAINING: &str = "engine.draining";
 
 /// All of them, so that a test can walk them.
 pub const CODES: &[&str] = &[
-    WALLS,
     ORDER,
     LOAD_SIZE,
     LOAD_UNREADABLE,

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use jingui_engine::{codes, serve};
+use jingui_engine::serve;
 use jingui_ipc::Channel;
 use jingui_ipc::engine::{Report, SUPERVISOR_FD, WEIGHTS_FD};
 use jingui_jail::Profile;
@@ -19,21 +19,22 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let socket = jingui_jail::inherited(SUPERVISOR_FD).context("no socket to a supervisor")?;
-    let weights = jingui_jail::inherited(WEIGHTS_FD).context("no weights")?;
-    let mut channel = Channel::new(socket.into());
     // Nothing is read from anybody before the walls stand, and without them nothing is read at all.
-    let confinement = match jingui_jail::confine(Profile::Engine) {
+    let confinement = jingui_jail::confine(Profile::Engine);
+    let socket = jingui_jail::inherited(SUPERVISOR_FD).context("no socket to a supervisor")?;
+    let mut channel = Channel::new(socket.into());
+    let confinement = match confinement {
         Ok(confinement) => confinement,
         Err(error) => {
             channel.send(&Report::Failed {
-                code: codes::WALLS.to_owned(),
+                code: error.code().to_owned(),
             })?;
             return Err(error).context("the walls could not be built");
         }
     };
+    let weights = jingui_jail::inherited(WEIGHTS_FD).context("no weights")?;
     jingui_llama::route_logs(|level, line| {
-        if level >= jingui_llama::LogLevel::Warning {
+        if level == jingui_llama::LogLevel::Error {
             eprintln!("engine: llama.cpp: {line}");
         }
     });

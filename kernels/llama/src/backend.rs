@@ -1,5 +1,6 @@
 //! Initialisation of ggml, and where its words go. Both are global to the process and happen once.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Once, OnceLock};
 
@@ -19,6 +20,14 @@ pub enum LogLevel {
 }
 
 type Listener = Box<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// Lines kept back during one call. llama.cpp writes a handful for a failed one.
+const HELD_LINES_MAX: usize = 64;
+
+thread_local! {
+    /// Lines of a running call whose outcome decides whether they are worth telling.
+    static HELD: RefCell<Option<Vec<(LogLevel, String)>>> = const { RefCell::new(None) };
+}
 
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 static INITIALISED: Once = Once::new();
@@ -63,20 +72,45 @@ pub(crate) fn text_of(text: *const c_char) -> String {
     text.to_string_lossy().into_owned()
 }
 
+/// Runs `call` and tells what llama.cpp wrote meanwhile on this thread only if `is_worth_telling` its result: an
+/// abort that was asked for reads like a failure there.
+pub(crate) fn hold_logs<T>(call: impl FnOnce() -> T, is_worth_telling: impl FnOnce(&T) -> bool) -> T {
+    HELD.with_borrow_mut(|held| *held = Some(Vec::new()));
+    let result = call();
+    let is_told = is_worth_telling(&result);
+    let lines = HELD.take().unwrap_or_default();
+    if is_told {
+        lines.iter().for_each(|(level, line)| tell(*level, line));
+    }
+    result
+}
+
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _user: *mut c_void) {
-    if let Some(listener) = LISTENER.get() {
-        tell(listener, level_of(level), &text_of(text));
+    let level = level_of(level);
+    let line = text_of(text);
+    let is_held = HELD.with_borrow_mut(|held| match held {
+        Some(lines) if lines.len() < HELD_LINES_MAX => {
+            lines.push((level, line.clone()));
+            true
+        }
+        Some(_) => true,
+        None => false,
+    });
+    if !is_held {
+        tell(level, &line);
     }
 }
 
+/// The last words of the process: what was kept back, and why it ends.
 unsafe extern "C" fn on_abort(text: *const c_char) {
-    if let Some(listener) = LISTENER.get() {
-        tell(listener, LogLevel::Error, &text_of(text));
-    }
+    let held = HELD.take().unwrap_or_default();
+    held.iter().for_each(|(level, line)| tell(*level, line));
+    tell(LogLevel::Error, &text_of(text));
 }
 
 /// A panic must not unwind into C++: one in the listener is lost with its line.
-fn tell(listener: &Listener, level: LogLevel, text: &str) {
+fn tell(level: LogLevel, text: &str) {
+    let Some(listener) = LISTENER.get() else { return };
     let line = text.trim_end();
     if !line.is_empty() {
         let _lost = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(level, line)));

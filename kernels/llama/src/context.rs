@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use llama_cpp_sys_2 as sys;
 
-use crate::backend::initialise;
+use crate::backend::{hold_logs, initialise};
 use crate::batch::{Batch, Limits};
 use crate::model::Model;
 use crate::threads::ThreadPool;
@@ -19,6 +19,9 @@ const SEQUENCE_COUNT_MAX: u32 = 256;
 const THREAD_COUNT_MAX: u32 = 512;
 /// Most KV cells of one context: 2^26 is more memory than any machine of today has, and far from overflow in C++.
 const CONTEXT_TOKENS_MAX: u32 = 1 << 26;
+
+/// Status of `llama_decode` after the abort callback said so.
+const ABORTED: i32 = 2;
 
 /// What to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,17 +240,20 @@ impl Context {
             return Err(DecodeError::Empty);
         }
         let raw_batch = batch.as_raw();
-        // SAFETY: `self.raw` is freed only in `Drop`, and `&mut self` excludes any other call on it. The batch is
-        // borrowed until return; row count, tokens, sequences and outputs were checked in `Batch::push` against the
-        // limits of this context, which is what llama.cpp would abort on.
-        let status = unsafe { sys::llama_decode(self.raw.as_ptr(), raw_batch) };
+        let compute = || {
+            // SAFETY: `self.raw` is freed only in `Drop`, and `&mut self` excludes any other call on it. The batch is
+            // borrowed until return; row count, tokens, sequences and outputs were checked in `Batch::push` against
+            // the limits of this context, which is what llama.cpp would abort on.
+            unsafe { sys::llama_decode(self.raw.as_ptr(), raw_batch) }
+        };
+        let status = hold_logs(compute, |status| *status != ABORTED);
         match status {
             0 => {
                 self.outputs.extend(batch.rows_with_logits());
                 Ok(Decoded::Computed)
             }
             1 => Ok(Decoded::NoRoom),
-            2 => Ok(Decoded::Aborted),
+            ABORTED => Ok(Decoded::Aborted),
             -1 => Err(DecodeError::Refused),
             other => Err(DecodeError::Failed(other)),
         }

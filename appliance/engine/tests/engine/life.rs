@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jingui_engine::pulse::Pulse;
@@ -263,17 +262,6 @@ fn a_stream_that_outlasts_the_drain_is_told() {
     };
     assert!(answers.values().all(|answer| *answer.finish() == draining));
     engine.end().unwrap();
-}
-
-#[test]
-fn the_program_does_nothing_without_its_walls_and_sockets() {
-    let output = Command::new(env!("CARGO_BIN_EXE_jingui-engine"))
-        .env_clear()
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("no socket to a supervisor"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The real engine on the canary model, through its two sockets as supervisor and gateway use them.
 //!
-//! The canary is a trained GLM-4 whose right answers are known, so a wrong text here is a wrong engine. The walls are
-//! tested where they are built; here `serve` runs in a thread.
+//! The canary is a trained GLM-4 whose right answers are known, so a wrong text here is a wrong engine. Most
+//! tests run `serve` in a thread; `walls` runs the program as the supervisor starts it.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,3 +16,4 @@ mod harness;
 mod life;
 mod prompts;
 mod streams;
+mod walls;
