@@ -1,0 +1,229 @@
+//! How fast the engine is with a given GGUF file, measured through its sockets as the gateway sees it.
+//!
+//! `engine_bench FILE.gguf [--threads N] [--prompt-tokens N] [--new-tokens N] [--repeats N] [--streams N,N]` prints
+//! one JSON object. Prefill is one prompt alone, to its first token. Decode is the tokens of all streams, from the
+//! moment when each has its first one. Medians over the repeats. Weights need not be trained: nothing depends on what
+//! is said.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use jingui_ipc::Channel;
+use jingui_ipc::engine::{Finish, FromEngine, Generate, Load, Order, Report, Sampling, Segment, ToEngine};
+use serde_json::json;
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::read(std::env::args().skip(1))?;
+    let mut runs = Vec::new();
+    for stream_count in &options.stream_counts {
+        let mut engine = Engine::start(&options, *stream_count)?;
+        let mut prefill = Vec::new();
+        let mut decode = Vec::new();
+        // The first round warms the caches and is not counted.
+        for round in 0..=options.repeats {
+            let prefilled = engine.prefill(&options)?;
+            let decoded = engine.decode(&options, *stream_count)?;
+            if round > 0 {
+                prefill.push(prefilled);
+                decode.push(decoded);
+            }
+        }
+        runs.push(json!({
+            "streams": stream_count,
+            "prefill_tokens_per_s": median(&mut prefill),
+            "decode_tokens_per_s": median(&mut decode),
+        }));
+    }
+    let report = json!({
+        "bench": "engine",
+        "weights_bytes": std::fs::metadata(&options.model)?.len(),
+        "threads": options.threads,
+        "prompt_tokens": options.prompt_tokens,
+        "new_tokens": options.new_tokens,
+        "repeats": options.repeats,
+        "cpu": jingui_llama::system_facts(),
+        "runs": runs,
+    });
+    println!("{report:#}");
+    Ok(())
+}
+
+struct Options {
+    model: String,
+    threads: u32,
+    prompt_tokens: u32,
+    new_tokens: u32,
+    repeats: u32,
+    stream_counts: Vec<u32>,
+}
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let mut options = Self {
+            model: String::new(),
+            threads: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            prompt_tokens: 512,
+            new_tokens: 64,
+            repeats: 3,
+            stream_counts: vec![1, 8],
+        };
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} needs a value"))
+            };
+            match argument.as_str() {
+                "--threads" => options.threads = value()?.parse()?,
+                "--prompt-tokens" => options.prompt_tokens = value()?.parse()?,
+                "--new-tokens" => options.new_tokens = value()?.parse()?,
+                "--repeats" => options.repeats = value()?.parse()?,
+                "--streams" => {
+                    options.stream_counts = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
+                }
+                _ if argument.starts_with("--") => bail!("{argument} is not an option"),
+                _ => options.model = argument,
+            }
+        }
+        if options.model.is_empty() || options.repeats == 0 {
+            bail!(
+                "usage: engine_bench FILE.gguf [--threads N] [--prompt-tokens N] [--new-tokens N] [--repeats N]"
+            );
+        }
+        Ok(options)
+    }
+
+    fn context_tokens(&self) -> u32 {
+        // Some characters more than asked for may become tokens of their own.
+        (self.prompt_tokens + self.new_tokens) * 2 + 64
+    }
+}
+
+struct Engine {
+    /// Kept open: the engine ends with it.
+    _supervisor: Channel,
+    gateway: Channel,
+    stream_count: u64,
+}
+
+impl Engine {
+    fn start(options: &Options, stream_count: u32) -> anyhow::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let weights = File::open(&options.model)?;
+        let order = Load {
+            weights_bytes: weights.metadata()?.len(),
+            thread_count: options.threads,
+            stream_count,
+            stream_context_tokens: options.context_tokens(),
+        };
+        std::thread::spawn(move || jingui_engine::serve(Channel::new(theirs), weights.into(), 0));
+        let mut supervisor = Channel::new(ours);
+        supervisor.send(&Order::Load(order))?;
+        loop {
+            match supervisor.receive()? {
+                Report::Serving { .. } => break,
+                Report::Failed { code } => bail!("the engine did not load the model: {code}"),
+                Report::Confined { .. } | Report::Loading { .. } | Report::Beat { .. } => {}
+            }
+        }
+        let (gateway, theirs) = UnixStream::pair()?;
+        supervisor.send_with(&Order::Gateway, &[theirs.as_fd()])?;
+        // Heartbeats are read by nobody; the socket holds hours of them.
+        Ok(Self {
+            _supervisor: supervisor,
+            gateway: Channel::new(gateway),
+            stream_count: 0,
+        })
+    }
+
+    fn submit(&mut self, prompt_tokens: u32, new_tokens: u32) -> anyhow::Result<()> {
+        self.stream_count += 1;
+        // A digit and a space are two tokens in GLM vocabularies, or one; the engine tells how many it took.
+        let text: String = (0..prompt_tokens / 2).map(|n| format!("{} ", n % 10)).collect();
+        let generate = Generate {
+            stream: self.stream_count,
+            prompt: vec![Segment::Text(text)],
+            completion_tokens_max: Some(new_tokens),
+            sampling: Sampling {
+                temperature: 0.0,
+                top_p: 1.0,
+                top_k: 0,
+                min_p: 0.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                seed: Some(1),
+                logit_bias: Vec::new(),
+            },
+            logprobs: None,
+        };
+        Ok(self.gateway.send(&ToEngine::Generate(Box::new(generate)))?)
+    }
+
+    /// Prompt tokens per second of one prompt, to its first token.
+    fn prefill(&mut self, options: &Options) -> anyhow::Result<f64> {
+        let begin = Instant::now();
+        self.submit(options.prompt_tokens, 1)?;
+        loop {
+            if let FromEngine::Done {
+                finish,
+                prompt_tokens,
+                ..
+            } = self.gateway.receive()?
+            {
+                expect_end(&finish)?;
+                return Ok(rate(prompt_tokens, begin.elapsed()));
+            }
+        }
+    }
+
+    /// Tokens per second of all streams together, once each has begun.
+    fn decode(&mut self, options: &Options, stream_count: u32) -> anyhow::Result<f64> {
+        for _ in 0..stream_count {
+            self.submit(16, options.new_tokens)?;
+        }
+        let mut begun = std::collections::HashSet::new();
+        let mut begin = Instant::now();
+        let mut token_count = 0;
+        let mut last = begin;
+        let mut done_count = 0;
+        while done_count < stream_count {
+            match self.gateway.receive()? {
+                FromEngine::Token(token) => {
+                    if begun.len() < usize::try_from(stream_count)? {
+                        begun.insert(token.stream);
+                        begin = Instant::now();
+                    } else {
+                        token_count += 1;
+                    }
+                    last = Instant::now();
+                }
+                FromEngine::Done { finish, .. } => {
+                    expect_end(&finish)?;
+                    done_count += 1;
+                }
+                FromEngine::Accepted { .. } => {}
+            }
+        }
+        Ok(rate(token_count, last - begin))
+    }
+}
+
+fn expect_end(finish: &Finish) -> anyhow::Result<()> {
+    match finish {
+        Finish::Stop | Finish::Length => Ok(()),
+        other => bail!("a stream ended by {other:?}"),
+    }
+}
+
+fn rate(tokens: u32, time: Duration) -> f64 {
+    let rate = f64::from(tokens) / time.as_secs_f64().max(1e-9);
+    (rate * 10.0).round() / 10.0
+}
+
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
