@@ -1,0 +1,97 @@
+//! What the box promises, and whether it holds on this machine now: measured, not intended.
+
+use jingui_ipc::status::Guarantee;
+use jingui_jail::Walls;
+
+/// Guarantees that only the sealed image on checked hardware gives.
+const PLATFORM: [&str; 5] = [
+    "sealed-image",
+    "secure-boot",
+    "tpm-sealed-keys",
+    "fs-verity",
+    "encrypted-state",
+];
+
+/// A process whose walls are measured.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    /// `gateway` or `engine`.
+    pub(crate) role: &'static str,
+    /// Walls as measured; `None` while the process is not there.
+    pub(crate) walls: Option<Walls>,
+    /// What the process reported: the kernel does not show it from outside.
+    pub(crate) landlock_abi: u32,
+}
+
+/// All guarantees: those of each process, then those of the platform.
+pub(crate) fn list(processes: &[Measured]) -> Vec<Guarantee> {
+    let mut guarantees: Vec<Guarantee> = processes.iter().flat_map(of_process).collect();
+    guarantees.extend(PLATFORM.map(|name| Guarantee {
+        name: format!("platform.{name}"),
+        group: "platform".to_owned(),
+        in_force: false,
+        why: Some("guarantee.why.developer-machine".to_owned()),
+    }));
+    guarantees
+}
+
+fn of_process(process: &Measured) -> Vec<Guarantee> {
+    let is_absent = process.walls.is_none();
+    let walls = process.walls.clone().unwrap_or_default();
+    let named = walls.guarantees(process.landlock_abi);
+    let missing = if is_absent {
+        "guarantee.why.process-absent"
+    } else {
+        "guarantee.why.machine-refuses"
+    };
+    named
+        .into_iter()
+        .map(|(name, is_in_force)| {
+            let in_force = is_in_force && !is_absent;
+            Guarantee {
+                name: format!("{}.{name}", process.role),
+                group: "process".to_owned(),
+                in_force,
+                why: (!in_force).then(|| missing.to_owned()),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_process_guarantees_nothing_and_says_why() {
+        let absent = Measured {
+            role: "engine",
+            walls: None,
+            landlock_abi: 7,
+        };
+        let guarantees = list(&[absent]);
+        assert_eq!(guarantees.len(), 12 + PLATFORM.len());
+        assert!(guarantees.iter().all(|it| !it.in_force && it.why.is_some()));
+        assert!(guarantees.iter().any(|it| it.name == "engine.landlock"));
+        assert!(guarantees.iter().any(|it| it.name == "platform.secure-boot"));
+    }
+
+    #[test]
+    fn only_a_measured_wall_is_in_force() {
+        let walls = Walls {
+            seccomp: true,
+            ..Walls::default()
+        };
+        let guarantees = list(&[Measured {
+            role: "gateway",
+            walls: Some(walls),
+            landlock_abi: 0,
+        }]);
+        let in_force: Vec<&str> = guarantees
+            .iter()
+            .filter(|it| it.in_force)
+            .map(|it| it.name.as_str())
+            .collect();
+        assert_eq!(in_force, ["gateway.seccomp"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! The supervisor: trust, models, workers, admins; the only writer of the audit log.
+//!
+//! Started with `jingui-supervisor --state DIR --port N --bind ADDR`. It holds every key and starts all other
+//! processes; it parses nothing that is not verified, links no HTTP, SQL, async runtime or C++, and waits for nobody.
+//! [`boot`] below is its start, step by step; `supervisor.rs` is its loop.
+
+mod acts;
+mod audit_log;
+mod certificates;
+mod clock;
+#[cfg(test)]
+mod codes;
+mod control;
+mod durable;
+mod engine;
+mod event;
+mod gateway;
+mod guarantees;
+mod identity;
+mod leaves;
+mod lifecycle;
+mod models;
+mod options;
+mod outbox;
+mod people;
+mod process;
+mod signals;
+mod state;
+mod status;
+mod supervisor;
+mod work;
+
+use std::fmt;
+use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+
+use anyhow::Context;
+use jingui_audit::leaf::BootId;
+
+use crate::acts::Acts;
+use crate::audit_log::AuditLog;
+use crate::certificates::Certificates;
+use crate::clock::Clock;
+use crate::control::Connections;
+use crate::engine::Engine;
+use crate::gateway::Gateway;
+use crate::identity::Identity;
+use crate::leaves::Scribe;
+use crate::models::ModelStore;
+use crate::options::Options;
+use crate::people::People;
+use crate::process::Programs;
+use crate::state::StateFolder;
+use crate::supervisor::{Course, Supervisor};
+use crate::work::PasswordDesk;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(usage) => {
+            say(format_args!("{usage}"));
+            return ExitCode::from(options::EXIT_USAGE);
+        }
+    };
+    match boot(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("{error:#}"));
+            ExitCode::from(options::EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+/// The boot, in order. Nothing is started before the log that records it is open.
+fn boot(options: Options) -> anyhow::Result<()> {
+    let stop_signals = signals::block().context("signals")?;
+    let clock = Clock::start();
+    let state = StateFolder::open(&options.state).map_err(|failure| coded(failure.code(), failure))?;
+    let identity = Identity::open(&state.trust()).context("identity")?;
+    let certificates =
+        Certificates::open(&state.trust(), &identity.serial, clock.unix()).context("certificates")?;
+    let signer = identity.signer().context("log key")?;
+    let (log, opened) = AuditLog::open(&state.audit(), &state.trust(), signer)
+        .map_err(|failure| coded(failure.code(), failure))?;
+    state.publish_verifier_key(&log.vkey()).context("verifier key")?;
+    let people = People::open(&state.people()).context("accounts")?;
+    let setup_code = state.setup_code_for(people.is_set_up()).context("setup code")?;
+    let models = ModelStore::open(&state).context("model store")?;
+    let programs = Programs::beside_ours().context("programs")?;
+    let listener = options
+        .listen()
+        .map_err(|error| coded("system.address.taken", error))?;
+    let address = listener.local_addr().context("address")?;
+    state.publish_address(address).context("address")?;
+
+    let (events, inbox) = sync_channel(event::EVENTS_MAX);
+    signals::watch(stop_signals, events.clone()).context("signals")?;
+    control::listen(state.root(), events.clone()).context("control socket")?;
+    let passwords = PasswordDesk::start(events.clone()).context("threads")?;
+    let boot_id = BootId(jingui_trust::random::bytes().context("boot id")?);
+    let mut supervisor = Supervisor {
+        scribe: Scribe::new(clock, boot_id),
+        state,
+        clock,
+        identity,
+        certificates,
+        log,
+        people,
+        models,
+        programs,
+        listener,
+        address,
+        events,
+        passwords,
+        setup_code,
+        acts: Acts::new(),
+        gateway: Gateway::new(),
+        engine: Engine::new(),
+        connections: Connections::new(),
+        course: Course::Running,
+        afterwards: Vec::new(),
+        log_retry_at: None,
+    };
+    supervisor
+        .start(&opened)
+        .map_err(|failure| coded(failure.code(), failure))?;
+    supervisor.run(&inbox);
+    Ok(())
+}
+
+/// One line for whoever runs the box. Never content, never a secret.
+pub(crate) fn say(line: fmt::Arguments<'_>) {
+    eprintln!("supervisor: {line}");
+}
+
+/// As [`say`], with the chain of causes.
+pub(crate) fn say_failure(what: &str, failure: &dyn std::error::Error) {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    say(format_args!("{what}: {text}"));
+}
+
+fn coded(code: &str, failure: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    anyhow::Error::new(failure).context(code.to_owned())
+}

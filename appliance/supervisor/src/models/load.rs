@@ -1,0 +1,165 @@
+//! Verifying the active package for a start of the engine, on a thread of its own.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use jingui_audit::event::Event as LeafEvent;
+use jingui_audit::leaf::Draft;
+use jingui_ipc::status::ModelFacts;
+use jingui_pack::{Candidate, Refusal};
+use jingui_trust::Sha256;
+use nix::fcntl::OFlag;
+
+use super::{Known, Places, event_of, floor_of, refused_event};
+use crate::identity;
+use crate::leaves::{Actor, Scribe};
+
+/// How a verification for a start ended.
+pub(crate) type LoadResult = Result<LoadedModel, LoadRefusal>;
+
+/// A package that was found sound just now.
+#[derive(Debug)]
+pub(crate) struct LoadedModel {
+    /// Digest of the package.
+    pub(crate) package: Sha256,
+    /// Digest of the weights, as hashed through `weights`.
+    pub(crate) weights_digest: Sha256,
+    /// The descriptor that was hashed, read-only; the engine maps it.
+    pub(crate) weights: File,
+    /// What it is.
+    pub(crate) facts: ModelFacts,
+    /// Text of its chat template.
+    pub(crate) chat_template: String,
+    signed_by: Sha256,
+}
+
+/// Why the active package is not loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("the active package is refused")]
+pub(crate) struct LoadRefusal {
+    /// Digest under which it is stored.
+    pub(crate) package: Sha256,
+    #[source]
+    why: LoadFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum LoadFault {
+    #[error(transparent)]
+    Package(Box<Refusal>),
+    #[error("the vendor keys cannot be read")]
+    Vendors(#[source] io::Error),
+    #[error("the package under this digest is {found}")]
+    Misplaced { found: Sha256 },
+}
+
+/// Verifies the stored package: signature, floor, every byte, pre-check; hashes the weights on the descriptor that
+/// comes out.
+pub(super) fn run(
+    places: &Places,
+    floors: &BTreeMap<String, u64>,
+    package: Sha256,
+    imported_at: String,
+) -> LoadResult {
+    verify(places, floors, package, imported_at).map_err(|why| LoadRefusal { package, why })
+}
+
+fn verify(
+    places: &Places,
+    floors: &BTreeMap<String, u64>,
+    package: Sha256,
+    imported_at: String,
+) -> Result<LoadedModel, LoadFault> {
+    let trust = identity::vendors(&places.vendors).map_err(LoadFault::Vendors)?;
+    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+    let folder = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(places.models.join(package.to_string()))
+        .map_err(|source| Refusal::FolderUnreadable { source })?;
+    let floor = |name: &_| floor_of(floors, name);
+    let verified = Candidate::open(folder.as_fd())?.verify(&trust, &floor, &mut |_, _| ())?;
+    if verified.digest() != package {
+        return Err(LoadFault::Misplaced {
+            found: verified.digest(),
+        });
+    }
+    let sound = verified.check_gguf()?;
+    let mut facts = super::import::facts(&sound, imported_at);
+    "loading".clone_into(&mut facts.state);
+    let (weights_digest, signed_by) = (sound.weights_digest(), sound.signed_by());
+    let chat_template = sound.facts().chat_template.clone().unwrap_or_default();
+    let path = sound.weights_path().clone();
+    let weights = sound.into_weights().ok_or(Refusal::Missing { file: path })?.file;
+    Ok(LoadedModel {
+        package,
+        weights_digest,
+        weights,
+        facts,
+        chat_template,
+        signed_by,
+    })
+}
+
+impl From<Refusal> for LoadFault {
+    fn from(refusal: Refusal) -> Self {
+        Self::Package(Box::new(refusal))
+    }
+}
+
+impl LoadedModel {
+    /// The leaf of its verification.
+    pub(crate) fn verify_event(&self) -> LeafEvent {
+        LeafEvent::ModelVerify {
+            package: Some(self.package),
+            weights: Some(self.weights_digest),
+            name: Some(self.facts.name.clone()),
+            version: Some(self.facts.version.clone()),
+            security_version: Some(self.facts.security_version),
+            signed_by: Some(self.signed_by),
+            file: None,
+            approvers: Vec::new(),
+        }
+    }
+}
+
+impl LoadRefusal {
+    /// Stable code.
+    pub(crate) fn code(&self) -> &'static str {
+        match &self.why {
+            LoadFault::Package(refusal) => refusal.code(),
+            LoadFault::Vendors(_) => "system.vendors.unreadable",
+            LoadFault::Misplaced { .. } => "system.store.misplaced",
+        }
+    }
+
+    /// Whether the device failed, so that another try may help.
+    pub(crate) fn is_failure(&self) -> bool {
+        match &self.why {
+            LoadFault::Package(refusal) => refusal.is_failure(),
+            LoadFault::Vendors(_) => true,
+            LoadFault::Misplaced { .. } => false,
+        }
+    }
+
+    /// The leaf of the refusal.
+    pub(crate) fn draft(&self, scribe: &Scribe) -> Draft {
+        let known = Known {
+            package: Some(self.package),
+            ..Known::default()
+        };
+        let event = match &self.why {
+            LoadFault::Package(refusal) => refused_event(&known, refusal, Vec::new()),
+            LoadFault::Vendors(_) | LoadFault::Misplaced { .. } => event_of(&known, None, Vec::new()),
+        };
+        let object = self.package.to_string();
+        if self.is_failure() {
+            scribe.failed(Actor::device(), event, &object, self.code())
+        } else {
+            scribe.denied(Actor::device(), event, &object, self.code())
+        }
+    }
+}

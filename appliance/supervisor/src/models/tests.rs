@@ -1,0 +1,135 @@
+use super::*;
+
+/// Facts of a small model.
+pub(crate) fn facts() -> ModelFacts {
+    ModelFacts {
+        name: "canary".to_owned(),
+        version: "1.0.0".to_owned(),
+        security_version: 1,
+        package_digest: "11".repeat(32),
+        weights_digest: "22".repeat(32),
+        weights_bytes: 8_000_000,
+        signed_by: "33".repeat(32),
+        architecture: "glm4".to_owned(),
+        parameter_count: 3_000_000,
+        layer_count: 4,
+        head_count: 8,
+        kv_head_count: 2,
+        context_tokens: 2_048,
+        kv_bytes_per_token: 1_024,
+        tensor_types: vec![("F16".to_owned(), 30)],
+        tokenizer: "gpt2/glm4".to_owned(),
+        chat_template_digest: "44".repeat(32),
+        license: "MIT".to_owned(),
+        filing_number: String::new(),
+        imported_at: "2026-11-24T08:00:00.000Z".to_owned(),
+        state: "stored".to_owned(),
+    }
+}
+
+fn staged(state: &StateFolder, package: u8, security_version: u64) -> Staged {
+    let copy = state.incoming().join(format!("copy-{package}"));
+    fs::create_dir(&copy).unwrap();
+    fs::write(copy.join("release.json"), [package]).unwrap();
+    let package = Sha256::from_bytes([package; 32]);
+    let facts = ModelFacts {
+        security_version,
+        package_digest: package.to_string(),
+        ..facts()
+    };
+    let digest = Sha256::from_bytes([9; 32]);
+    Staged {
+        copy,
+        package,
+        weights: digest,
+        signed_by: digest,
+        facts,
+    }
+}
+
+fn open() -> (tempfile::TempDir, StateFolder, ModelStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::open(folder.path()).unwrap();
+    let store = ModelStore::open(&state).unwrap();
+    (folder, state, store)
+}
+
+fn name() -> ModelName {
+    ModelName::parse("canary").unwrap()
+}
+
+#[test]
+fn the_first_model_is_served_and_a_second_one_only_when_asked_for() {
+    let (_folder, state, mut store) = open();
+    assert!(
+        store
+            .store(staged(&state, 1, 1), false)
+            .unwrap()
+            .is_active_changed
+    );
+    assert!(
+        !store
+            .store(staged(&state, 2, 2), false)
+            .unwrap()
+            .is_active_changed
+    );
+    assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])));
+    assert!(store.store(staged(&state, 3, 3), true).unwrap().is_active_changed);
+    assert_eq!(store.active(), Some(Sha256::from_bytes([3; 32])));
+    assert_eq!(store.facts().len(), 3);
+}
+
+#[test]
+fn store_choice_and_floor_survive_a_restart() {
+    let (folder, state, mut store) = open();
+    store.store(staged(&state, 1, 7), false).unwrap();
+    drop((store, state));
+    let state = StateFolder::open(folder.path()).unwrap();
+    let store = ModelStore::open(&state).unwrap();
+    assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])));
+    assert_eq!(store.facts()[0].security_version, 7);
+    assert_eq!(floor_of(&store.floors, &name()), SecurityVersion::new(7));
+}
+
+#[test]
+fn the_floor_never_sinks() {
+    let (_folder, state, mut store) = open();
+    store.store(staged(&state, 1, 7), false).unwrap();
+    store.store(staged(&state, 2, 5), false).unwrap();
+    assert_eq!(floor_of(&store.floors, &name()), SecurityVersion::new(7));
+}
+
+#[test]
+fn a_package_that_is_stored_again_replaces_the_old_copy() {
+    let (_folder, state, mut store) = open();
+    store.store(staged(&state, 1, 1), false).unwrap();
+    let place = state.models().join(Sha256::from_bytes([1; 32]).to_string());
+    fs::write(place.join("release.json"), b"damaged").unwrap();
+    store.set_state(Sha256::from_bytes([1; 32]), "failed");
+    let stored = store.store(staged(&state, 1, 1), false).unwrap();
+    assert!(stored.is_active_changed, "a failed active model is tried again");
+    assert_eq!(fs::read(place.join("release.json")).unwrap(), [1]);
+}
+
+#[test]
+fn what_an_interrupted_import_left_is_gone_after_a_start() {
+    let (folder, state, store) = open();
+    staged(&state, 1, 1);
+    drop((store, state));
+    let state = StateFolder::open(folder.path()).unwrap();
+    let store = ModelStore::open(&state).unwrap();
+    assert_eq!(fs::read_dir(state.incoming()).unwrap().count(), 0);
+    assert!(store.facts().is_empty());
+}
+
+#[test]
+fn facts_without_their_package_are_not_listed() {
+    let (folder, state, store) = open();
+    let path = state
+        .models()
+        .join(format!("{}.json", Sha256::from_bytes([1; 32])));
+    fs::write(path, serde_json::to_vec(&facts()).unwrap()).unwrap();
+    drop((store, state));
+    let state = StateFolder::open(folder.path()).unwrap();
+    assert!(ModelStore::open(&state).unwrap().facts().is_empty());
+}

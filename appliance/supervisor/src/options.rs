@@ -1,0 +1,103 @@
+//! The command line of the supervisor.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+/// Exit code of a command line that is not understood.
+pub(crate) const EXIT_USAGE: u8 = 64;
+/// Exit code when the box cannot be started now.
+pub(crate) const EXIT_UNAVAILABLE: u8 = 4;
+
+const PORT_DEFAULT: u16 = 8443;
+const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR]";
+
+/// What the supervisor was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// The state folder.
+    pub(crate) state: PathBuf,
+    /// Port of the listener; 0 for a free one.
+    pub(crate) port: u16,
+    /// Address of the listener.
+    pub(crate) bind: IpAddr,
+}
+
+/// The command line is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; {USAGE}")]
+pub(crate) struct UsageFault(String);
+
+impl Options {
+    /// Reads the arguments after the program's name.
+    pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Self, UsageFault> {
+        let mut options = Self {
+            state: PathBuf::from("target/state"),
+            port: PORT_DEFAULT,
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        let mut arguments = arguments;
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .ok_or_else(|| UsageFault(format!("{name:?} needs a value")))
+            };
+            match name.to_str() {
+                Some("--state") => options.state = value()?.into(),
+                Some("--port") => options.port = parse(&value()?)?,
+                Some("--bind") => options.bind = parse(&value()?)?,
+                _ => return Err(UsageFault(format!("{name:?} is unknown"))),
+            }
+        }
+        Ok(options)
+    }
+
+    /// Binds the listener.
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
+        TcpListener::bind(SocketAddr::new(self.bind, self.port))
+    }
+}
+
+fn parse<T: std::str::FromStr>(value: &OsString) -> Result<T, UsageFault> {
+    let parsed = value.to_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| UsageFault(format!("{value:?} is not understood")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Options, UsageFault> {
+        Options::parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_options_of_the_design_are_understood() {
+        let options = parse_words(&["--state", "/s", "--port", "0", "--bind", "0.0.0.0"]).unwrap();
+        assert_eq!(options.state, PathBuf::from("/s"));
+        assert_eq!(
+            (options.port, options.bind),
+            (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        );
+        let plain = parse_words(&[]).unwrap();
+        assert_eq!(
+            (plain.port, plain.bind),
+            (PORT_DEFAULT, IpAddr::V4(Ipv4Addr::LOCALHOST))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_a_usage_fault() {
+        for words in [
+            &["--port"][..],
+            &["--port", "65536"],
+            &["--bind", "host"],
+            &["--verbose"],
+            &["x"],
+        ] {
+            parse_words(words).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The state folder: where everything lies, who may read it, and that one supervisor alone uses it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use jingui_ipc::control::Private;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::supervisor::Supervisor;
+use crate::{durable, identity};
+
+const SETUP_CODE_BYTES_MAX: u64 = 256;
+
+/// Paths below the state folder, and the lock that makes them ours until the value is dropped.
+#[derive(Debug)]
+pub(crate) struct StateFolder {
+    root: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Why the state folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateFailure {
+    /// Another supervisor runs on it.
+    #[error("another supervisor uses {0}")]
+    InUse(PathBuf),
+    /// The file system said no.
+    #[error("{0} cannot be used")]
+    Unusable(PathBuf, #[source] io::Error),
+}
+
+impl StateFailure {
+    /// Stable code.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::InUse(_) => "system.state.in-use",
+            Self::Unusable(..) => "system.state.unwritable",
+        }
+    }
+}
+
+impl StateFolder {
+    /// Makes what is missing, sets permissions, takes the lock.
+    pub(crate) fn open(root: &Path) -> Result<Self, StateFailure> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |error| StateFailure::Unusable(path, error)
+        };
+        durable::folder(root, durable::PUBLIC_FOLDER).map_err(unusable(root))?;
+        let root = root.canonicalize().map_err(unusable(root))?;
+        let lock = lock(&root)?;
+        let state = Self { root, _lock: lock };
+        for (path, mode) in state.folders() {
+            durable::folder(&path, mode).map_err(unusable(&path))?;
+        }
+        Ok(state)
+    }
+
+    fn folders(&self) -> [(PathBuf, u32); 7] {
+        [
+            (self.audit(), durable::PUBLIC_FOLDER),
+            (self.trust(), durable::PRIVATE_FOLDER),
+            (self.vendors(), durable::PRIVATE_FOLDER),
+            (self.people(), durable::PRIVATE_FOLDER),
+            (self.models(), durable::PUBLIC_FOLDER),
+            (self.incoming(), durable::PRIVATE_FOLDER),
+            (self.gateway(), durable::PRIVATE_FOLDER),
+        ]
+    }
+
+    /// The audit log in its public layout.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.root.join("audit")
+    }
+
+    /// Keys, serial, last signed tree.
+    pub(crate) fn trust(&self) -> PathBuf {
+        self.root.join("trust")
+    }
+
+    /// Public keys of the vendors whose models are accepted.
+    pub(crate) fn vendors(&self) -> PathBuf {
+        self.root.join("trust/vendors")
+    }
+
+    /// Accounts of the three admins.
+    pub(crate) fn people(&self) -> PathBuf {
+        self.root.join("people")
+    }
+
+    /// The model store.
+    pub(crate) fn models(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
+    /// Models that are being copied. Empty whenever no import runs.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("models/incoming")
+    }
+
+    /// The gateway's own folder.
+    pub(crate) fn gateway(&self) -> PathBuf {
+        self.root.join("gateway")
+    }
+
+    /// Where people's tools reach us.
+    pub(crate) fn control_socket(&self) -> PathBuf {
+        self.root.join(jingui_ipc::control::SOCKET_NAME)
+    }
+
+    /// The address under which the gateway is reached, for scripts that asked for a free port.
+    pub(crate) fn address(&self) -> PathBuf {
+        self.root.join("address")
+    }
+
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Writes the address while the box runs.
+    pub(crate) fn publish_address(&self, address: SocketAddr) -> io::Result<()> {
+        durable::write(
+            &self.address(),
+            format!("{address}\n").as_bytes(),
+            durable::PUBLIC_FILE,
+        )
+    }
+
+    /// Writes the verifier key of the audit log where people find it.
+    pub(crate) fn publish_verifier_key(&self, vkey: &str) -> io::Result<()> {
+        let path = self.trust().join("audit.vkey");
+        durable::write(&path, format!("{vkey}\n").as_bytes(), durable::PUBLIC_FILE)
+    }
+
+    /// The ceremony code while the ceremony is still to be done: made at the first start, shown on each start.
+    pub(crate) fn setup_code_for(&self, is_set_up: bool) -> io::Result<Option<Private>> {
+        let path = self.setup_code();
+        if is_set_up {
+            durable::remove(&path)?;
+            return Ok(None);
+        }
+        let code = match durable::read(&path, SETUP_CODE_BYTES_MAX)? {
+            Some(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+            None => identity::make_setup_code()?,
+        };
+        durable::write(&path, format!("{code}\n").as_bytes(), durable::PRIVATE_FILE)?;
+        println!("setup code: {code}");
+        Ok(Some(Private(code)))
+    }
+
+    fn setup_code(&self) -> PathBuf {
+        self.root.join("setup-code")
+    }
+}
+
+impl Supervisor {
+    /// The ceremony was done: its code is worth nothing any more.
+    pub(crate) fn forget_setup_code(&mut self) {
+        self.setup_code = None;
+        if let Err(error) = durable::remove(&self.state.setup_code()) {
+            // It opens nothing any more, and the next start removes it.
+            crate::say(format_args!("the setup code stays behind: {error}"));
+        }
+    }
+}
+
+fn lock(root: &Path) -> Result<Flock<File>, StateFailure> {
+    let path = root.join(".lock");
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(durable::PRIVATE_FILE)
+        .open(&path)
+        .map_err(|error| StateFailure::Unusable(path.clone(), error))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => StateFailure::InUse(root.to_owned()),
+        other => StateFailure::Unusable(path, other.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn two_supervisors_never_share_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateFolder::open(folder.path()).unwrap();
+        let second = StateFolder::open(folder.path()).unwrap_err();
+        assert!(matches!(second, StateFailure::InUse(_)), "{second:?}");
+        drop(first);
+        StateFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn secrets_lie_in_folders_that_only_the_supervisor_may_enter() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        for path in [
+            state.trust(),
+            state.vendors(),
+            state.people(),
+            state.incoming(),
+            state.gateway(),
+        ] {
+            assert_eq!(
+                std::fs::metadata(&path).unwrap().permissions().mode() & 0o077,
+                0,
+                "{}",
+                path.display()
+            );
+        }
+    }
+}

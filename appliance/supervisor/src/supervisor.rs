@@ -1,0 +1,447 @@
+//! The loop: takes events in batches, acts between them, and lets answers leave after the checkpoint that covers
+//! what they speak of.
+//!
+//! One thread owns all state. It waits for nobody but the disk: processes, people and long work send events.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::Duration;
+
+use jingui_audit::event::{Event as LeafEvent, SecureBoot, ShutdownReason};
+use jingui_audit::leaf::Draft;
+use jingui_audit::writer::{BATCH_LEAVES_MAX, Opened};
+use jingui_ipc::control::{Fault, Private, Reply, SetUpDone};
+use jingui_ipc::gateway::{Answer, ToGateway};
+
+use crate::acts::{Acts, Asker, unavailable};
+use crate::audit_log::{AuditLog, LogFailure};
+use crate::certificates::Certificates;
+use crate::clock::{Clock, Millis};
+use crate::control::Connections;
+use crate::durable;
+use crate::engine::Engine;
+use crate::event::{ConnectionId, EVENTS_MAX, Event, Generation, WorkerRole};
+use crate::gateway::Gateway;
+use crate::identity::Identity;
+use crate::leaves::{Actor, Scribe};
+use crate::lifecycle::Happening;
+use crate::models::{ModelStore, Staged};
+use crate::outbox::Outbox;
+use crate::people::{Enrolled, People};
+use crate::process::Programs;
+use crate::state::StateFolder;
+use crate::work::PasswordDesk;
+
+/// Leaves that one event can make at most; a batch is closed while that many still fit.
+const LEAVES_PER_EVENT_MAX: usize = 16;
+/// How often a stopped log is tried again.
+const LOG_RETRY_MS: u64 = 5_000;
+/// Longest sleep of the loop.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// Everything the supervisor owns.
+pub(crate) struct Supervisor {
+    pub(crate) state: StateFolder,
+    pub(crate) clock: Clock,
+    pub(crate) scribe: Scribe,
+    pub(crate) identity: Identity,
+    pub(crate) certificates: Certificates,
+    pub(crate) log: AuditLog,
+    pub(crate) people: People,
+    pub(crate) models: ModelStore,
+    pub(crate) programs: Programs,
+    pub(crate) listener: TcpListener,
+    pub(crate) address: SocketAddr,
+    pub(crate) events: SyncSender<Event>,
+    pub(crate) passwords: PasswordDesk,
+    pub(crate) setup_code: Option<Private>,
+    pub(crate) acts: Acts,
+    pub(crate) gateway: Gateway,
+    pub(crate) engine: Engine,
+    pub(crate) connections: Connections,
+    pub(crate) course: Course,
+    pub(crate) afterwards: Vec<Afterwards>,
+    pub(crate) log_retry_at: Option<Millis>,
+}
+
+/// Whether the box runs or stops.
+#[derive(Debug, Default)]
+pub(crate) enum Course {
+    /// It runs.
+    #[default]
+    Running,
+    /// It stops: first the gateway, whose last requests need the engine and the log, then the engine.
+    Stopping {
+        /// Why.
+        reason: ShutdownReason,
+        /// Tools that wait to hear that it stopped.
+        askers: Vec<ConnectionId>,
+    },
+}
+
+/// What is done after the next checkpoint, or not at all when the log cannot be written.
+#[derive(Debug)]
+pub(crate) enum Afterwards {
+    /// Tell somebody.
+    Send(Letter),
+    /// Put a model into the store whose leaf is recorded.
+    Store {
+        asker: Asker,
+        staged: Box<Staged>,
+        activate: bool,
+        leaf_index: u64,
+    },
+    /// Put the three admins in force.
+    Install {
+        asker: Asker,
+        enrolled: Box<Enrolled>,
+        done: SetUpDone,
+    },
+    /// Tell gateway and engine of each other.
+    Introduce,
+}
+
+/// An answer and where it goes.
+#[derive(Debug)]
+pub(crate) enum Letter {
+    /// To the gateway.
+    Answer {
+        generation: Generation,
+        number: u64,
+        answer: Box<Answer>,
+    },
+    /// To a person's tool.
+    Reply {
+        connection: ConnectionId,
+        reply: Box<Reply>,
+    },
+}
+
+impl Supervisor {
+    /// First leaves of this boot, then the processes.
+    pub(crate) fn start(&mut self, opened: &Opened) -> Result<(), LogFailure> {
+        if opened.is_new {
+            let event = self.genesis();
+            let draft = self.scribe.done(Actor::device(), event, &self.identity.serial);
+            self.log.record(draft)?;
+        }
+        if opened.recovered_count > 0 {
+            self.record_recovery(opened)?;
+        }
+        let event = LeafEvent::Boot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            security_version: 0,
+            image: None,
+            secure_boot: SecureBoot::Unknown,
+            developer_mode: true,
+        };
+        let draft = self.scribe.done(Actor::device(), event, "");
+        self.log.record(draft)?;
+        self.log.commit()?;
+        self.gateway_happens(Happening::Wanted);
+        if self.models.active().is_some() {
+            self.engine_happens(Happening::Wanted);
+        }
+        Ok(())
+    }
+
+    /// Runs until the box has stopped in order.
+    pub(crate) fn run(mut self, inbox: &Receiver<Event>) {
+        while !self.is_over() {
+            self.turn(inbox);
+        }
+        self.end();
+    }
+
+    /// One batch: what waits now, its checkpoint, its answers; then what is due.
+    fn turn(&mut self, inbox: &Receiver<Event>) {
+        match inbox.recv_timeout(self.sleep()) {
+            Ok(event) => self.take(event),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        // Deadlines are looked at only after what was said before them, so that a slow disk makes nobody late; a
+        // flood of events puts them off by one full queue at most.
+        for _ in 0..EVENTS_MAX {
+            if self.log.pending_count() + LEAVES_PER_EVENT_MAX > BATCH_LEAVES_MAX {
+                self.settle();
+            }
+            match inbox.try_recv() {
+                Ok(event) => self.take(event),
+                Err(_) => break,
+            }
+        }
+        self.settle();
+        self.tick();
+        self.settle();
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::GatewaySaid(generation, message) => self.on_gateway_said(generation, *message),
+            Event::EngineSaid(generation, report) => self.on_engine_said(generation, report),
+            Event::Silent(WorkerRole::Gateway, generation, why) if generation == self.gateway.generation => {
+                self.gateway_happens(Happening::Broke(why));
+            }
+            Event::Silent(WorkerRole::Engine, generation, why) if generation == self.engine.generation => {
+                self.engine_happens(Happening::Broke(why));
+            }
+            Event::Silent(..) => {}
+            Event::Exited(WorkerRole::Gateway, generation) => self.on_gateway_exit(generation),
+            Event::Exited(WorkerRole::Engine, generation) => self.on_engine_exit(generation),
+            Event::Connected(connection, outbox) => self.connections.add(connection, outbox),
+            Event::Disconnected(connection) => self.connections.remove(connection),
+            Event::Asked(connection, request, descriptors) => {
+                self.on_request(connection, *request, descriptors)
+            }
+            Event::Proved(act, checked) => self.on_proved(act, &checked),
+            Event::Enrolled(act, enrolled) => self.on_enrolled(act, enrolled),
+            Event::ImportProgress(act, done, total) => self.on_import_progress(act, done, total),
+            Event::Imported(act, result) => self.on_imported(act, *result),
+            Event::Verified(generation, result) => self.on_verified(generation, *result),
+            Event::StopSignal => self.on_stop_signal(),
+        }
+    }
+
+    /// Commits what was recorded and does what waited for it, until nothing waits.
+    fn settle(&mut self) {
+        while !self.afterwards.is_empty() || self.log.pending_count() > 0 {
+            let afterwards = std::mem::take(&mut self.afterwards);
+            let committed = self.log.commit();
+            if committed.is_err() {
+                self.on_log_stopped();
+            }
+            for one in afterwards {
+                match (&committed, one) {
+                    (Ok(()), one) => self.carry_on(one),
+                    (Err(failure), one) => self.give_up(one, failure),
+                }
+            }
+        }
+    }
+
+    fn carry_on(&mut self, one: Afterwards) {
+        match one {
+            Afterwards::Send(letter) => self.deliver(letter),
+            Afterwards::Store {
+                asker,
+                staged,
+                activate,
+                leaf_index,
+            } => {
+                self.store_model(asker, *staged, activate, leaf_index);
+            }
+            Afterwards::Install {
+                asker,
+                enrolled,
+                done,
+            } => self.install_people(asker, *enrolled, done),
+            Afterwards::Introduce => self.introduce(),
+        }
+    }
+
+    /// The log could not be written: nothing that waited for it is done, and whoever asked is told so.
+    fn give_up(&mut self, one: Afterwards, failure: &LogFailure) {
+        let fault = unavailable(failure.code());
+        match one {
+            Afterwards::Send(Letter::Answer {
+                generation, number, ..
+            }) => {
+                let answer = Box::new(Answer::Refused(fault));
+                self.deliver(Letter::Answer {
+                    generation,
+                    number,
+                    answer,
+                });
+            }
+            Afterwards::Send(Letter::Reply { connection, .. }) => {
+                self.deliver(Letter::Reply {
+                    connection,
+                    reply: Box::new(Reply::Refused(fault)),
+                });
+            }
+            Afterwards::Store { asker, .. } | Afterwards::Install { asker, .. } => {
+                self.tell(asker, crate::acts::Told::Refused(fault));
+            }
+            Afterwards::Introduce => {}
+        }
+    }
+
+    /// Sends a letter now. A receiver that is gone gets nothing.
+    pub(crate) fn deliver(&mut self, letter: Letter) {
+        match letter {
+            Letter::Answer {
+                generation,
+                number,
+                answer,
+            } if generation == self.gateway.generation => {
+                self.post_gateway(
+                    &ToGateway::Answer {
+                        number,
+                        answer: *answer,
+                    },
+                    Vec::new(),
+                );
+            }
+            Letter::Answer { .. } => {}
+            Letter::Reply { connection, reply } => self.post_control(connection, &reply),
+        }
+    }
+
+    /// Queues what has to wait for the next checkpoint.
+    pub(crate) fn after_commit(&mut self, one: Afterwards) {
+        self.afterwards.push(one);
+    }
+
+    /// Adds a leaf to the batch; the fault is what to tell when it cannot be.
+    pub(crate) fn record(&mut self, draft: Draft) -> Result<u64, Fault> {
+        self.log
+            .record(draft)
+            .map_err(|failure| unavailable(failure.code()))
+    }
+
+    fn record_recovery(&mut self, opened: &Opened) -> Result<(), LogFailure> {
+        let event = LeafEvent::AuditRecovered {
+            checkpoint_size: opened.checkpoint_size,
+            recovered_count: opened.recovered_count,
+        };
+        let draft = self.scribe.done(Actor::device(), event, "");
+        self.log.record(draft).map(drop)
+    }
+
+    fn genesis(&self) -> LeafEvent {
+        LeafEvent::Genesis {
+            serial: self.identity.serial.clone(),
+            log_vkey: self.log.vkey(),
+            witness_vkeys: Vec::new(),
+            image: None,
+            tpm_ek: None,
+            sm2_certificate: None,
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let now = self.clock.now();
+        let deadlines = [
+            self.gateway.life.deadline(),
+            self.engine.life.deadline(),
+            self.engine.step_deadline(),
+            self.acts.deadline(),
+            self.log_retry_at,
+        ];
+        let next = deadlines.into_iter().flatten().min();
+        next.map_or(SLEEP_MAX, |next| now.until(next).min(SLEEP_MAX))
+    }
+
+    fn tick(&mut self) {
+        self.gateway_happens(Happening::Tick);
+        self.engine_happens(Happening::Tick);
+        self.watch_steps();
+        self.give_up_tasks(false);
+        self.retry_log();
+        self.go_on_stopping();
+    }
+
+    fn on_log_stopped(&mut self) {
+        self.log_retry_at = Some(self.clock.now().after(LOG_RETRY_MS));
+        self.retract_engine("audit.unwritable");
+    }
+
+    /// Reads a stopped log again; it is back only when a first leaf went through.
+    fn retry_log(&mut self) {
+        let now = self.clock.now();
+        if self.log_retry_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.log_retry_at = None;
+        let reopened = self
+            .identity
+            .signer()
+            .map_err(|error| error.to_string())
+            .and_then(|signer| {
+                self.log
+                    .reopen(signer)
+                    .map_err(|failure| failure.code().to_owned())
+            });
+        let proved = reopened.and_then(|opened| {
+            let recorded = self.record_recovery(&opened).and_then(|()| self.log.commit());
+            recorded.map_err(|failure| failure.code().to_owned())
+        });
+        match proved {
+            Ok(()) => {
+                crate::say(format_args!("the audit log can be written again"));
+                self.introduce();
+            }
+            Err(code) => {
+                crate::say(format_args!("the audit log is still stopped: {code}"));
+                self.log_retry_at = Some(self.clock.now().after(LOG_RETRY_MS));
+            }
+        }
+    }
+
+    /// Whether the box is being stopped.
+    pub(crate) const fn is_stopping(&self) -> bool {
+        matches!(self.course, Course::Stopping { .. })
+    }
+
+    fn on_stop_signal(&mut self) {
+        if self.is_stopping() {
+            // Asked twice: no more patience.
+            self.gateway_happens(Happening::Broke(crate::lifecycle::Why::Ended));
+            self.engine_happens(Happening::Broke(crate::lifecycle::Why::Ended));
+        } else {
+            self.stop(ShutdownReason::Signal);
+        }
+    }
+
+    /// Begins to stop the box in order.
+    pub(crate) fn stop(&mut self, reason: ShutdownReason) {
+        crate::say(format_args!("stopping"));
+        self.course = Course::Stopping {
+            reason,
+            askers: Vec::new(),
+        };
+        self.gateway_happens(Happening::Drain);
+    }
+
+    fn go_on_stopping(&mut self) {
+        if self.is_stopping() && self.gateway.process.is_none() && self.engine.life.is_serving_or_starting() {
+            self.engine_happens(Happening::Drain);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_stopping() && self.gateway.process.is_none() && self.engine.process.is_none()
+    }
+
+    /// Last leaf, last words, and no socket left behind.
+    fn end(mut self) {
+        let Course::Stopping { reason, askers } = std::mem::take(&mut self.course) else {
+            return;
+        };
+        let event = LeafEvent::Shutdown {
+            reason,
+            uptime_ms: self.clock.now().0,
+        };
+        let draft = self.scribe.done(Actor::device(), event, "");
+        let recorded = self
+            .log
+            .record(draft)
+            .and_then(|leaf_index| self.log.commit().map(|()| leaf_index));
+        let reply = match recorded {
+            Ok(leaf_index) => Reply::Done { leaf_index },
+            Err(failure) => Reply::Refused(unavailable(failure.code())),
+        };
+        for asker in askers {
+            self.post_control(asker, &reply);
+        }
+        for outbox in self.connections.take() {
+            Outbox::finish(outbox);
+        }
+        for path in [self.state.control_socket(), self.state.address()] {
+            if let Err(error) = durable::remove(&path) {
+                crate::say(format_args!("{} stays behind: {error}", path.display()));
+            }
+        }
+        crate::say(format_args!("stopped"));
+    }
+}
