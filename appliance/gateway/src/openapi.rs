@@ -37,13 +37,13 @@ pub struct Describe {
     /// Type of the JSON body of the request, if it has one.
     pub request: Option<DescribeBody>,
     /// Body of the answer when all goes well.
-    pub answer: Body,
+    pub answer: Answer,
     /// Statuses of refusals and failures beside those that its callers and every route have.
     pub refusals: &'static [u16],
 }
 
 /// Body of an answer.
-pub enum Body {
+pub enum Answer {
     /// None: status 204.
     Nothing,
     /// JSON of a type.
@@ -173,24 +173,24 @@ fn text_schema() -> RefOr<Schema> {
     RefOr::T(Schema::Object(Object::with_type(Type::String)))
 }
 
-fn answer(body: &Body, schemas: &mut Schemas) -> (&'static str, ResponseBuilder) {
+fn answer(body: &Answer, schemas: &mut Schemas) -> (&'static str, ResponseBuilder) {
     let content = |schema| ContentBuilder::new().schema(Some(schema)).build();
     match body {
-        Body::Nothing => ("204", ResponseBuilder::new().description("Done")),
-        Body::Json(describe) => (
+        Answer::Nothing => ("204", ResponseBuilder::new().description("Done")),
+        Answer::Json(describe) => (
             "200",
             ResponseBuilder::new()
                 .description("Done")
                 .content("application/json", content(RefOr::Ref(describe(schemas)))),
         ),
-        Body::JsonOrStream(whole, chunk) => (
+        Answer::JsonOrStream(whole, chunk) => (
             "200",
             ResponseBuilder::new()
                 .description("The answer: JSON, or server-sent events when `stream` is true")
                 .content("application/json", content(RefOr::Ref(whole(schemas))))
                 .content("text/event-stream", content(RefOr::Ref(chunk(schemas)))),
         ),
-        Body::Text(media_type) => (
+        Answer::Text(media_type) => (
             "200",
             ResponseBuilder::new()
                 .description("Done")
