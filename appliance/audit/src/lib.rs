@@ -12,7 +12,7 @@
 //! | [`note`], [`checkpoint`] | what is signed, and by whom |
 //! | [`leaf`], [`event`] | one record: canonical JSON with a closed list of events |
 //! | [`writer`] | the one place that makes a log grow |
-//! | [`verify`] | the whole log recomputed from its entries, and the verdict |
+//! | [`verify`], [`verdict`] | the whole log recomputed from its entries, and what is wrong with it |
 //! | [`proof`] | evidence for a single leaf |
 
 pub mod checkpoint;
@@ -23,10 +23,19 @@ pub mod proof;
 pub mod storage;
 pub mod tile;
 pub mod tree;
+pub mod verdict;
 pub mod verify;
 pub mod writer;
 
 mod json;
+
+#[cfg(test)]
+extern crate self as jingui_audit;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod vector;
 
 pub use checkpoint::Checkpoint;
 pub use event::Event;
@@ -34,7 +43,8 @@ pub use leaf::{Draft, Leaf};
 pub use note::{Note, Signer, VerifierKey};
 pub use proof::TlogProof;
 pub use storage::{GuardStore, ReadStorage, Storage};
-pub use verify::{Report, Verdict, verify};
+pub use verdict::{Verdict, VerifyFailure};
+pub use verify::{Report, verify};
 pub use writer::Writer;
 
 /// Every stable code of this crate; the catalogue has words for each.

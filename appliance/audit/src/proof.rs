@@ -16,6 +16,7 @@ use crate::tile::{
     BUNDLE_BYTES_MAX, Kind, StoredTree, TILE_WIDTH, TileFailure, TileName, read_or_full, split_entries,
 };
 use crate::tree::{PROOF_HASHES_MAX, is_included, leaf_hash, prove_inclusion};
+use crate::verdict::Place;
 
 /// First line of the file.
 pub const HEADER: &str = "c2sp.org/tlog-proof@v1";
@@ -73,6 +74,15 @@ impl ProofRefusal {
             Self::NotIncluded { .. } => "audit.proof.not-included",
         }
     }
+
+    /// Facts for the words of [`ProofRefusal::code`].
+    #[must_use]
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NotIncluded { index } => vec![("index", index.to_string())],
+            Self::Form | Self::Checkpoint(_) => Vec::new(),
+        }
+    }
 }
 
 /// Why a proof could not be made.
@@ -108,6 +118,19 @@ impl ProofFailure {
             Self::Tile(TileFailure::Missing { .. }) => "audit.missing",
             Self::Tile(TileFailure::Unreadable { .. }) => "audit.unreadable",
             Self::Tile(TileFailure::WrongLength { .. }) | Self::Altered => "audit.altered",
+        }
+    }
+
+    /// Facts for the words of [`ProofFailure::code`].
+    #[must_use]
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NoSuchLeaf { index, size } => {
+                vec![("index", index.to_string()), ("size", size.to_string())]
+            }
+            Self::Tile(failure) => vec![("place", failure.path().to_owned())],
+            Self::Checkpoint(_) => vec![("place", CHECKPOINT_PATH.to_owned())],
+            Self::Altered => vec![("place", Place::Tree.to_string())],
         }
     }
 }

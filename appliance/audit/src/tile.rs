@@ -232,6 +232,16 @@ pub enum TileFailure {
     },
 }
 
+impl TileFailure {
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Missing { path } | Self::WrongLength { path } | Self::Unreadable { path, .. } => path,
+        }
+    }
+}
+
 /// Reads a tile or bundle of the tree's current size, or, when its partial form is gone, the full one that took its
 /// place since (a copy made of a growing log). Says whether it was the full one instead.
 pub(crate) fn read_or_full<R: ReadStorage + ?Sized>(

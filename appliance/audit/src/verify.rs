@@ -8,20 +8,18 @@
 //! Reading follows the entries, not the tiles: a tile that disagrees is remembered, and the signed root decides at
 //! the end whether the tile or the entry was changed.
 
-use std::fmt;
-use std::io;
-
 use jingui_trust::Sha256;
 
-use crate::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint, CheckpointRefusal};
+use crate::checkpoint::{CHECKPOINT_BYTES_MAX, Checkpoint};
 use crate::leaf::{LEAF_BYTES_MAX, Leaf, LeafRefusal};
 use crate::note::VerifierKey;
 use crate::storage::{CHECKPOINT_PATH, ReadStorage};
 use crate::tile::{
-    BUNDLE_BYTES_MAX, Kind, TILE_BYTES_MAX, TILE_WIDTH, TileFailure, TileName, hash_count, open_tile,
-    read_or_full, split_entries, split_hashes,
+    BUNDLE_BYTES_MAX, HASH_BYTES, Kind, TILE_BYTES_MAX, TILE_WIDTH, TileFailure, TileName, hash_count,
+    open_tile, read_or_full, split_entries, split_hashes,
 };
 use crate::tree::{Frontier, leaf_hash, root_of};
+use crate::verdict::{Place, Verdict, VerifyFailure};
 
 /// What a clean log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,158 +30,6 @@ pub struct Report {
     pub since_size: Option<u64>,
     /// Bytes of the leaves.
     pub leaf_bytes: u64,
-}
-
-/// Where something is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A file of the log, by its path.
-    File(String),
-    /// A leaf, by its index.
-    Leaf(u64),
-    /// The earlier checkpoint that was given.
-    Since,
-    /// The tree as a whole: each file fits the others, and none the signed root.
-    Tree,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.write_str(path),
-            Self::Leaf(index) => write!(f, "leaf {index}"),
-            Self::Since => f.write_str("the earlier checkpoint"),
-            Self::Tree => f.write_str("the tree"),
-        }
-    }
-}
-
-/// Why a log is not clean, with the first bad thing. Each variant is one class of the verdict.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Verdict {
-    /// What is here is not what was signed.
-    #[error("altered: {place}")]
-    Altered {
-        /// Where.
-        place: Place,
-    },
-    /// Something that was signed is not here, while later things are.
-    #[error("missing: {place}")]
-    Missing {
-        /// What.
-        place: Place,
-    },
-    /// The key signed two logs of which neither continues the other.
-    #[error("forked: of {size} leaves, {earlier} was signed before, and here the root is {here}")]
-    Forked {
-        /// Size at which both are compared.
-        size: u64,
-        /// Root in the earlier checkpoint.
-        earlier: Sha256,
-        /// Root of the log that is here.
-        here: Sha256,
-    },
-    /// The end of what was signed is not here.
-    #[error("truncated: {found} of {signed} leaves are here")]
-    Truncated {
-        /// Leaves that are here.
-        found: u64,
-        /// Leaves that were signed.
-        signed: u64,
-    },
-    /// The checkpoint is not one that the key signed.
-    #[error("bad-signature: {place}")]
-    BadSignature {
-        /// Which.
-        place: Place,
-        /// In detail.
-        source: CheckpointRefusal,
-    },
-    /// What was signed is not in the form of this log.
-    #[error("malformed: {place}")]
-    Malformed {
-        /// Where.
-        place: Place,
-        /// In detail.
-        source: Malformation,
-    },
-}
-
-/// What is wrong with the form.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformation {
-    /// Of a checkpoint.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointRefusal),
-    /// Of a leaf.
-    #[error(transparent)]
-    Leaf(#[from] LeafRefusal),
-}
-
-impl Verdict {
-    /// The class as `jingui audit verify` prints it.
-    #[must_use]
-    pub const fn class(&self) -> &'static str {
-        match self {
-            Self::Altered { .. } => "altered",
-            Self::Missing { .. } => "missing",
-            Self::Forked { .. } => "forked",
-            Self::Truncated { .. } => "truncated",
-            Self::BadSignature { .. } => "bad-signature",
-            Self::Malformed { .. } => "malformed",
-        }
-    }
-
-    /// Never changes once released.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Altered { .. } => "audit.altered",
-            Self::Missing { .. } => "audit.missing",
-            Self::Forked { .. } => "audit.forked",
-            Self::Truncated { .. } => "audit.truncated",
-            Self::BadSignature { .. } => "audit.bad-signature",
-            Self::Malformed { .. } => "audit.malformed",
-        }
-    }
-
-    /// The first bad place; for a fork or a truncation, the leaf from which on the log is not the signed one.
-    #[must_use]
-    pub fn place(&self) -> Place {
-        match self {
-            Self::Altered { place } | Self::Missing { place } => place.clone(),
-            Self::BadSignature { place, .. } | Self::Malformed { place, .. } => place.clone(),
-            Self::Forked { .. } => Place::Since,
-            Self::Truncated { found, .. } => Place::Leaf(*found),
-        }
-    }
-}
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyFailure {
-    /// The log is bad.
-    #[error(transparent)]
-    Bad(#[from] Verdict),
-    /// Nothing can be said: a file is there but cannot be read.
-    #[error("{path} cannot be read")]
-    Unreadable {
-        /// Which.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl VerifyFailure {
-    /// Never changes once released.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Bad(verdict) => verdict.code(),
-            Self::Unreadable { .. } => "audit.unreadable",
-        }
-    }
 }
 
 /// Verifies a log. `since` is the text of an earlier signed checkpoint that somebody kept.
@@ -458,12 +304,15 @@ impl<'a, R: ReadStorage + ?Sized> Walk<'a, R> {
             }
             Err(_) => return Ok(None),
         };
-        let width = if is_full_instead {
+        // A tile that ends early says the same as entries that end early; it is judged together with them.
+        let width_max = if is_full_instead {
             name.full().width
         } else {
             name.width
         };
-        let Some(mut hashes) = split_hashes(&bytes, width) else {
+        let width = u16::try_from(bytes.len() / HASH_BYTES).unwrap_or(u16::MAX);
+        let hashes = split_hashes(&bytes, width).filter(|_| width <= width_max);
+        let Some(mut hashes) = hashes else {
             return Err(self.decide(Verdict::Altered {
                 place: Place::File(name.to_string()),
             }));
@@ -515,14 +364,24 @@ impl<'a, R: ReadStorage + ?Sized> Walk<'a, R> {
     }
 
     fn suspect_tile(&mut self, name: TileName, found: &[Sha256], tile: &Tile) {
-        let Some((position, is_gone)) = tile.first_difference(found) else {
-            return;
-        };
-        let place = Place::Leaf(name.index * TILE_WIDTH + position);
         let tile_name = TileName {
             kind: Kind::Hashes(0),
             ..name
         };
+        let Some((position, is_gone)) = tile.first_difference(found) else {
+            if tile.hashes.len() != found.len() {
+                let altered = Verdict::Altered {
+                    place: Place::File(tile_name.to_string()),
+                };
+                self.suspect(Suspicion {
+                    if_entries_hold: altered.clone(),
+                    if_entries_fail: altered,
+                    skipped: None,
+                });
+            }
+            return;
+        };
+        let place = Place::Leaf(name.index * TILE_WIDTH + position);
         self.suspect(Suspicion {
             if_entries_hold: Verdict::Altered {
                 place: Place::File(tile_name.to_string()),

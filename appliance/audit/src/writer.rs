@@ -33,6 +33,7 @@ use crate::tile::{
     level_count, open_tile, push_entry, read_hashes, read_or_full, split_entries,
 };
 use crate::tree::{Frontier, empty_root, leaf_hash, root_at, root_of};
+use crate::verdict::Place;
 
 /// Most leaves in one batch.
 pub const BATCH_LEAVES_MAX: usize = 256;
@@ -132,6 +133,22 @@ impl OpenFailure {
             Self::RolledBack { .. } => "audit.rolled-back",
             Self::Forked { .. } => "audit.forked",
             Self::Write(failure) => failure.code(),
+        }
+    }
+
+    /// Facts for the words of [`OpenFailure::code`].
+    #[must_use]
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Tile(failure) => vec![("place", failure.path().to_owned())],
+            Self::Checkpoint(_) => vec![("place", CHECKPOINT_PATH.to_owned())],
+            Self::Altered { path } => vec![("place", path.clone())],
+            Self::BadTail { index, .. } => vec![("place", Place::Leaf(*index).to_string())],
+            Self::RolledBack { signed, found } => {
+                vec![("signed", signed.to_string()), ("found", found.to_string())]
+            }
+            Self::Forked { size } => vec![("size", size.to_string())],
+            Self::GuardMissing | Self::GuardMalformed | Self::Write(_) => Vec::new(),
         }
     }
 }
