@@ -11,10 +11,11 @@ pub(crate) mod seccomp;
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::inherited;
 use crate::launch::{LAUNCHED_VARIABLE, Strictness};
 use crate::namespace::Namespace;
 use crate::sys;
@@ -36,7 +37,8 @@ pub enum Profile {
 pub struct Confinement {
     /// Landlock ABI that is in force; 0 for none. The other walls are measured from outside.
     pub landlock_abi: u32,
-    /// The gateway's folder: `/state`, or its real path on a machine that gave no root of its own.
+    /// The gateway's folder, which is its current folder too: `/state`, or another path on a machine that gave no
+    /// root of its own.
     pub state: Option<PathBuf>,
     /// Why the process has no root of its own; `None` when it has one. Only on machines that refuse it.
     pub root_refused: Option<String>,
@@ -51,6 +53,9 @@ pub enum ConfineError {
     /// Walls built now would not hold for the threads that exist already.
     #[error("a process with more than one thread cannot be confined")]
     Threads(#[source] io::Error),
+    /// The gateway's folder was not given, or cannot be entered.
+    #[error("the folder of its own cannot be entered")]
+    Folder(#[source] io::Error),
     /// The root could not be made.
     #[error("the root of its own failed at {step}")]
     Root {
@@ -102,24 +107,15 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
     let launched = Launched::take().ok_or(ConfineError::NotLaunched)?;
     name_process();
     let mut state_fd = match profile {
-        // SAFETY: the launcher gave the folder under this number, and nothing in this process owns it yet: no other
-        // code ran before.
-        Profile::Gateway { state_fd } => Some(unsafe { OwnedFd::from_raw_fd(state_fd) }),
+        Profile::Gateway { state_fd } => Some(inherited(state_fd).map_err(ConfineError::Folder)?),
         Profile::Engine => None,
     };
     let root_refused = launched.allow(root::replace(launched.has(Namespace::Mount), &mut state_fd))?;
-    let state = match (&state_fd, profile) {
-        (_, Profile::Engine) => None,
-        (None, Profile::Gateway { .. }) => Some(PathBuf::from(root::STATE_PATH)),
-        (Some(fd), Profile::Gateway { .. }) => Some(root::path_of(fd)?),
+    let state = match (profile, &state_fd) {
+        (Profile::Engine, _) => None,
+        (Profile::Gateway { .. }, None) => Some(PathBuf::from(root::STATE_PATH)),
+        (Profile::Gateway { .. }, Some(folder)) => Some(root::enter(folder).map_err(ConfineError::Folder)?),
     };
-    if let Some(folder) = &state {
-        // SQLite puts temporary files into the current folder when it finds no other.
-        std::env::set_current_dir(folder).map_err(|source| ConfineError::Root {
-            step: "entering the folder",
-            source,
-        })?;
-    }
     capabilities::drop_all(launched.strictness).map_err(ConfineError::Capabilities)?;
     forbid_dumps_and_privileges().map_err(ConfineError::Control)?;
     let landlock_abi = files::restrict(state.as_deref())?;

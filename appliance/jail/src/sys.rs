@@ -194,6 +194,24 @@ pub(crate) fn pivot_root_here() -> io::Result<()> {
     check_long(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) }).map(drop)
 }
 
+/// Enters a mount namespace, which also makes its root the process's root. Entering its own leaves a chroot(2).
+pub(crate) fn enter_mount_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNS) }).map(drop)
+}
+
+/// fchdir(2).
+pub(crate) fn change_folder(folder: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fchdir(folder.as_raw_fd()) }).map(drop)
+}
+
+/// chroot(2) to the current folder.
+pub(crate) fn make_current_folder_the_root() -> io::Result<()> {
+    // SAFETY: the text ends with a zero byte and outlives the call.
+    check(unsafe { libc::chroot(c".".as_ptr()) }).map(drop)
+}
+
 /// Detaches the topmost mount at `path`.
 pub(crate) fn detach_mount(path: &CStr) -> io::Result<()> {
     // SAFETY: `path` ends with a zero byte and outlives the call.

@@ -2,7 +2,7 @@
 //!
 //! Only in a mount namespace of the process's own, since the host's mounts are taken down in it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -32,8 +32,7 @@ pub(super) fn replace(has_own_mounts: bool, state: &mut Option<OwnedFd>) -> Resu
             io::ErrorKind::PermissionDenied.into(),
         ));
     }
-    sys::mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None)
-        .map_err(step("making mounts private"))?;
+    make_mounts_private().map_err(step("making mounts private"))?;
     let flags: c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     sys::mount(Some(c"jail"), STAGE, Some(c"tmpfs"), flags, Some(OPTIONS))
         .map_err(step("mounting the root"))?;
@@ -46,17 +45,38 @@ pub(super) fn replace(has_own_mounts: bool, state: &mut Option<OwnedFd>) -> Resu
     sys::pivot_root_here().map_err(step("changing the root"))?;
     sys::detach_mount(c".").map_err(step("detaching the host's root"))?;
     std::env::set_current_dir("/").map_err(step("entering the new root"))?;
+    if state.is_some() {
+        // SQLite puts temporary files into the current folder when it finds no other.
+        std::env::set_current_dir(STATE_PATH).map_err(step("entering the folder"))?;
+    }
     sys::add_mount_attributes(c"/", SEALED | libc::MOUNT_ATTR_RDONLY).map_err(step("sealing the root"))?;
     *state = None;
     Ok(())
 }
 
-/// Real path of a folder, on machines that give no root.
-pub(super) fn path_of(folder: &OwnedFd) -> Result<PathBuf, ConfineError> {
-    fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).map_err(|source| ConfineError::Root {
-        step: "finding the folder",
-        source,
-    })
+/// Before anything is mounted, so that nothing shows in the host.
+fn make_mounts_private() -> io::Result<()> {
+    let make = || sys::mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE, None);
+    match make() {
+        // The root is a folder that somebody chose by chroot(2), and no mount: nothing can be said of "its" mounts,
+        // and it could not be changed below. The namespace's own root is one.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            sys::enter_mount_namespace(File::open("/proc/self/ns/mnt")?.as_fd())?;
+            make()
+        }
+        other => other,
+    }
+}
+
+/// Goes into the gateway's folder on a machine that gives no root, and returns its path.
+///
+/// With the right to do so the folder becomes the root: the jailed user may not be able to walk to it.
+pub(super) fn enter(folder: &OwnedFd) -> io::Result<PathBuf> {
+    sys::change_folder(folder.as_fd())?;
+    if sys::make_current_folder_the_root().is_ok() {
+        return Ok(PathBuf::from("/"));
+    }
+    fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd()))
 }
 
 fn stage() -> PathBuf {

@@ -153,7 +153,7 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
         (false, Identity::Own) => return Ok(()),
     };
     if !plan.has_user_namespace {
-        // Root without a user namespace: keep capabilities over the change, for `keep_mount_right`.
+        // Root without a user namespace: keep capabilities over the change, for `keep_rights_for_confine`.
         control(Step::TakeIdentity, libc::PR_SET_KEEPCAPS, 1, 0)?;
     }
     // SAFETY: no memory is passed.
@@ -164,25 +164,40 @@ fn take_identity(plan: &Plan) -> Result<(), Failure> {
     check_long(Step::TakeIdentity, unsafe {
         libc::syscall(libc::SYS_setresuid, uid, uid, uid)
     })?;
-    if !plan.has_user_namespace && plan.has_mount_namespace {
-        keep_mount_right()?;
+    if !plan.has_user_namespace {
+        keep_rights_for_confine()?;
     }
     Ok(())
 }
 
-/// Root without a user namespace: carries only what `confine` needs over exec, which drops it.
-fn keep_mount_right() -> Result<(), Failure> {
-    /// `CAP_SETPCAP` and `CAP_SYS_ADMIN` of capabilities(7).
-    const KEPT: [c_ulong; 2] = [8, 21];
-    let mask = KEPT.iter().fold(0u32, |mask, capability| mask | 1 << capability);
+/// Root without a user namespace: carries only what `confine` needs over exec, as far as the caller has it; `confine`
+/// drops it.
+fn keep_rights_for_confine() -> Result<(), Failure> {
+    /// `CAP_SETPCAP`, `CAP_SYS_CHROOT` and `CAP_SYS_ADMIN` of capabilities(7); all in the first word of a set.
+    const WANTED: [u32; 3] = [8, 18, 21];
     let header = [0x2008_0522u32, 0];
-    let sets = [mask, mask, mask, 0, 0, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: header and sets have the layout and size of version 3 of capget(2).
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()) };
+    check_long(Step::KeepRights, result)?;
+    let [_, permitted, ..] = sets;
+    let kept = WANTED
+        .iter()
+        .fold(0, |mask, capability| mask | (permitted & (1 << capability)));
+    let sets = [kept, kept, kept, 0, 0, 0];
     // SAFETY: header and sets have the layout and size of version 3 of capset(2).
     let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
-    check_long(Step::KeepMountRight, result)?;
-    for capability in KEPT {
-        let raise = libc::PR_CAP_AMBIENT_RAISE as c_ulong;
-        control(Step::KeepMountRight, libc::PR_CAP_AMBIENT, raise, capability)?;
+    check_long(Step::KeepRights, result)?;
+    for capability in WANTED {
+        if kept & (1 << capability) != 0 {
+            let raise = libc::PR_CAP_AMBIENT_RAISE as c_ulong;
+            control(
+                Step::KeepRights,
+                libc::PR_CAP_AMBIENT,
+                raise,
+                c_ulong::from(capability),
+            )?;
+        }
     }
     Ok(())
 }

@@ -29,7 +29,6 @@ pub(super) struct Plan {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
     pub(super) has_user_namespace: bool,
-    pub(super) has_mount_namespace: bool,
     pub(super) has_uts_namespace: bool,
 }
 
@@ -110,7 +109,6 @@ impl Plan {
             identity: launch.identity,
             limits: launch.limits,
             has_user_namespace: has(Namespace::User),
-            has_mount_namespace: has(Namespace::Mount),
             has_uts_namespace: has(Namespace::Uts),
         };
         plan.closed = plan.numbers_to_close();

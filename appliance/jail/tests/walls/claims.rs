@@ -81,6 +81,10 @@ pub(crate) const CLAIMS: &[(&str, fn())] = &[
         without_user_namespaces_the_rest_still_stands,
     ),
     (
+        "in_a_chroot_all_but_the_user_namespace_still_stands",
+        in_a_chroot_all_but_the_user_namespace_still_stands,
+    ),
+    (
         "without_any_namespace_landlock_and_filter_still_stand",
         without_any_namespace_landlock_and_filter_still_stand,
     ),
@@ -121,7 +125,7 @@ impl Jail {
         control: UnixStream,
     ) -> Result<Self, LaunchError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (above, state) = own_folder(strictness);
+        let (above, state) = own_folder();
         let mut launch = probe_launch(&[profile, task]);
         launch.strictness = strictness;
         launch.descriptors = vec![(theirs, 3)];
@@ -178,19 +182,13 @@ fn probe_launch(arguments: &[&str]) -> Launch {
 }
 
 /// A state folder: (the folder above it, the folder). It belongs to the jailed user, and the one above to a user who
-/// shares it with nobody: so it is when root runs the box from somebody's home. Only a mount reaches it then, so where
-/// mounts may be missing it is open to walk through.
-fn own_folder(strictness: Strictness) -> (tempfile::TempDir, PathBuf) {
+/// shares it with nobody: so it is when root runs the box from somebody's home.
+fn own_folder() -> (tempfile::TempDir, PathBuf) {
     let above = tempfile::tempdir().unwrap();
     let state = above.path().join("state");
     fs::create_dir(&state).unwrap();
-    let above_mode = if strictness == Strictness::Require {
-        0o700
-    } else {
-        0o711
-    };
-    for (folder, mode) in [(above.path(), above_mode), (&state, 0o700)] {
-        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    for folder in [above.path(), &state] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
     }
     if is_root() {
         std::os::unix::fs::chown(&state, Some(JAILED_USER), Some(JAILED_USER)).unwrap();
@@ -513,6 +511,14 @@ fn without_user_namespaces_the_rest_still_stands() {
             hear_parent("degraded-without-user"),
             "refused [User] missing [\"user-namespace\"]"
         );
+    }
+}
+
+fn in_a_chroot_all_but_the_user_namespace_still_stands() {
+    // The kernel gives no user namespace to whoever is in a chroot, and only root can make one.
+    if is_root() {
+        let expected = "refused [User] missing [\"user-namespace\"] passwd refused own file kept";
+        assert_eq!(hear_parent("degraded-in-a-chroot"), expected);
     }
 }
 

@@ -1,6 +1,7 @@
 //! A supervisor in another setting: one that dies, one on a machine that refuses namespaces. It speaks on its
 //! standard input, which is a socket.
 
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -38,6 +39,14 @@ pub(crate) fn run(arguments: &mut dyn Iterator<Item = String>) -> ExitCode {
             let said = degraded("wait");
             socket.write_all(said.as_bytes()).unwrap();
         }
+        Some("degraded-in-a-chroot") => {
+            enter_chroot();
+            let mut said = degraded("wait");
+            for task in ["open-passwd", "keep-own-file"] {
+                let _ = write!(said, " {}", heard(task));
+            }
+            socket.write_all(said.as_bytes()).unwrap();
+        }
         Some("degraded-without-all") => {
             for flag in NAMESPACE_FLAGS {
                 refuse_namespaces(u64::from(flag.unsigned_abs()));
@@ -67,6 +76,37 @@ const NAMESPACE_FLAGS: [i32; 6] = [
     libc::CLONE_NEWIPC,
     libc::CLONE_NEWUTS,
 ];
+
+/// Makes a chroot of the kind in which people build: a plain folder with the host's folders in it. The mounts are in
+/// a namespace of this process's own and vanish with it.
+fn enter_chroot() {
+    // SAFETY: no memory is passed.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    let mount = |source: &str, target: &str, flags| {
+        let [source, target] = [source, target].map(|text| CString::new(text).unwrap());
+        let none = std::ptr::null();
+        // SAFETY: both texts end with a zero byte and outlive the call.
+        let result = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), none, flags, none.cast()) };
+        assert_eq!(result, 0, "{target:?}: {}", std::io::Error::last_os_error());
+    };
+    mount("", "/", libc::MS_REC | libc::MS_PRIVATE);
+    let root = std::env::temp_dir().join("chroot");
+    for folder in ["usr", "lib", "lib64", "dev", "proc", "tmp"] {
+        let place = root.join(folder);
+        std::fs::create_dir_all(&place).unwrap();
+        if std::fs::exists(format!("/{folder}")).unwrap() {
+            mount(
+                &format!("/{folder}"),
+                place.to_str().unwrap(),
+                libc::MS_BIND | libc::MS_REC,
+            );
+        }
+    }
+    std::fs::create_dir(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/passwd"), "of the chroot").unwrap();
+    std::os::unix::fs::chroot(&root).unwrap();
+    std::env::set_current_dir("/").unwrap();
+}
 
 /// Starts a probe that holds the last copy of the socket, and waits to be killed.
 fn hold(profile: &str, socket: UnixStream) {
