@@ -17,6 +17,11 @@ mod tensors;
 pub mod types;
 mod vocabulary;
 
+#[cfg(test)]
+mod build;
+#[cfg(test)]
+mod tests;
+
 pub use architecture::Architecture;
 pub use facts::GgufFacts;
 pub use metadata::{ARRAY_COUNT_MAX, CHAT_TEMPLATE_BYTES_MAX, KEY_BYTES_MAX, KEY_COUNT_MAX};

@@ -279,11 +279,7 @@ impl Sizes {
                 Some(length) => length,
                 None if self.embedding.is_multiple_of(heads) => quotient.max(1),
                 None => {
-                    return Err(keys.head_size(
-                        "embedding_length",
-                        self.embedding,
-                        format!("a multiple of {heads}"),
-                    ));
+                    return Err(keys.head_size("embedding_length", self.embedding, format!("{heads}n")));
                 }
             };
             *(if is_key {
@@ -312,13 +308,13 @@ impl Sizes {
         let found = keys.optional(KEY, 0, HEAD_SIZE_MAX)?.unwrap_or(self.key_length);
         self.rope_dimensions = found;
         if found % 2 != 0 {
-            return Err(keys.head_size(KEY, found, "an even number"));
+            return Err(keys.head_size(KEY, found, "2n"));
         }
         if found > self.key_length {
-            return Err(keys.head_size(KEY, found, format!("at most {}", self.key_length)));
+            return Err(keys.head_size(KEY, found, format!("<= {}", self.key_length)));
         }
         if found == 0 && self.architecture != Architecture::Glm5Next {
-            return Err(keys.head_size(KEY, found, "at least 2"));
+            return Err(keys.head_size(KEY, found, ">= 2"));
         }
         if let Some(sections) = keys.per_layer("rope.dimension_sections", 4, 0, HEAD_SIZE_MAX)? {
             let sum: u64 = sections.iter().sum();
@@ -326,7 +322,7 @@ impl Sizes {
                 return Err(keys.head_size(
                     "rope.dimension_sections",
                     sum,
-                    format!("at most {}", self.key_length / 2),
+                    format!("<= {}", self.key_length / 2),
                 ));
             }
         }
@@ -346,7 +342,7 @@ impl Sizes {
         }
         let rope = self.rope_dimensions;
         if self.key_length_latent <= rope {
-            let needed = format!("more than {rope}");
+            let needed = format!("> {rope}");
             return Err(keys.head_size("attention.key_length_mla", self.key_length_latent, needed));
         }
         if self.key_length != self.kv_rank + rope {
@@ -392,17 +388,13 @@ impl Sizes {
             };
         }
         if count == 0 {
-            return Err(keys.experts("expert_count", 0, "at least 1"));
+            return Err(keys.experts("expert_count", 0, ">= 1"));
         }
         if used == 0 || used > count {
-            return Err(keys.experts("expert_used_count", used, format!("1 to {count}")));
+            return Err(keys.experts("expert_used_count", used, format!("1..={count}")));
         }
         if groups > 1 && (groups >= count || count % groups != 0) {
-            return Err(keys.experts(
-                "expert_group_count",
-                groups,
-                format!("a divisor of {count} below it"),
-            ));
+            return Err(keys.experts("expert_group_count", groups, format!("{count}/n, n > 1")));
         }
         if groups == 1 && count == 1 {
             return Err(keys.experts("expert_group_count", groups, "0"));
@@ -411,7 +403,7 @@ impl Sizes {
             return Err(keys.experts(
                 "expert_group_used_count",
                 groups_used,
-                format!("1 to {}", groups - 1),
+                format!("1..={}", groups - 1),
             ));
         }
         self.expert_count = count;
@@ -422,7 +414,7 @@ impl Sizes {
             FEED_FORWARD_MAX,
         )?;
         if self.expert_feed_forward == 0 {
-            return Err(keys.experts("expert_feed_forward_length", 0, "at least 1"));
+            return Err(keys.experts("expert_feed_forward_length", 0, ">= 1"));
         }
         let least_shared = u64::from(self.architecture.is_latent());
         self.shared_expert_count = keys.required("expert_shared_count", least_shared, EXPERT_COUNT_MAX)?;
@@ -439,7 +431,7 @@ impl Sizes {
         self.indexer_length = keys.required("attention.indexer.key_length", 1, HEAD_SIZE_MAX)?;
         keys.required("attention.indexer.top_k", 1, CONTEXT_TOKENS_MAX)?;
         if self.indexer_length < self.rope_dimensions {
-            let needed = format!("at least {}", self.rope_dimensions);
+            let needed = format!(">= {}", self.rope_dimensions);
             return Err(keys.head_size("attention.indexer.key_length", self.indexer_length, needed));
         }
         Ok(())
@@ -451,7 +443,7 @@ impl Sizes {
         self.indexer_pool = keys.required("attention.indexer.kpool", 2, 4096)?;
         let top = keys.required("attention.indexer.top_k", 1, CONTEXT_TOKENS_MAX)?;
         if top % self.indexer_pool != 0 {
-            let needed = format!("a multiple of {}", self.indexer_pool);
+            let needed = format!("{}n", self.indexer_pool);
             return Err(keys.head_size("attention.indexer.top_k", top, needed));
         }
         // Upstream asserts exactly four residual streams.
@@ -508,8 +500,8 @@ fn check_other_keys(keys: &Keys<'_>) -> Result<(), GgufRefusal> {
     {
         return Err(GgufRefusal::KeyType {
             key: scaling,
-            expected: "none, linear or yarn",
-            found: "another text",
+            expected: "none|linear|yarn",
+            found: "string",
         });
     }
     for suffix in [

@@ -286,7 +286,7 @@ impl Metadata {
                 }
                 Ok(Some(each))
             }
-            Some(other @ Value::Array { .. }) => Err(wrong_type(key, "u32 or one u32 for each layer", other)),
+            Some(other @ Value::Array { .. }) => Err(wrong_type(key, "u32|[u32; layers]", other)),
             _ => Ok(self.u32(key, min, max)?.map(|same| vec![same; layers])),
         }
     }

@@ -189,7 +189,7 @@ pub enum GgufRefusal {
         key: String,
         /// As in the file.
         found: u64,
-        /// What would fit, for example `at most 128` or `even`.
+        /// What would fit, as a formula: `<= 128`, `2n`, `1..=4`.
         needed: String,
     },
     /// Numbers of experts do not fit each other.
@@ -460,9 +460,83 @@ impl GgufRefusal {
         self.code().trim_start_matches("model.gguf.")
     }
 
-    /// Facts for the words of the code: name and value. `rule` and `detail` are always there.
+    /// Facts for the words of the code: name and value. None of them is content.
     #[must_use]
     pub fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("rule", self.rule().to_owned()), ("detail", self.to_string())]
+        /// Pairs of a name and anything that prints.
+        macro_rules! facts {
+            ($($name:ident: $value:expr),* $(,)?) => { vec![$((stringify!($name), $value.to_string())),*] };
+        }
+        match self {
+            Self::Unreadable { offset, source } => facts![offset: offset, cause: source.kind()],
+            Self::Truncated { offset, needed, left } => facts![offset: offset, needed: needed, left: left],
+            Self::Magic | Self::Tokenizer | Self::TokenRepeated => Vec::new(),
+            Self::Version { found } => facts![found: found],
+            Self::KeyCount { found, max } | Self::TensorCount { found, max } => {
+                facts![found: found, max: max]
+            }
+            Self::HeaderSize { max } => facts![max: max],
+            Self::StringLength { offset, length, max } => facts![offset: offset, found: length, max: max],
+            Self::StringText { offset } | Self::KeyName { offset } | Self::TensorName { offset } => {
+                facts![offset: offset]
+            }
+            Self::KeyRepeated { key }
+            | Self::ArrayNesting { key }
+            | Self::KeyMissing { key }
+            | Self::FloatRange { key } => {
+                facts![key: key]
+            }
+            Self::ValueType { key, found } => facts![key: key, found: found],
+            Self::BoolValue { key, found } => facts![key: key, found: found],
+            Self::ArrayCount { key, count, max } => facts![key: key, found: count, max: max],
+            Self::Alignment { found, min, max } => facts![found: found, min: min, max: max],
+            Self::KeyType { key, expected, found } => facts![key: key, expected: expected, found: found],
+            Self::TokenArrayType { key, expected, found } => {
+                facts![key: key, expected: expected, found: found]
+            }
+            Self::KeyRange { key, found, min, max } => facts![key: key, found: found, min: min, max: max],
+            Self::Architecture { found } => facts![found: found],
+            Self::Split { count } => facts![found: count],
+            Self::HeadSharing { heads, kv_heads } => facts![heads: heads, kv_heads: kv_heads],
+            Self::HeadSize { key, found, needed } | Self::Experts { key, found, needed } => {
+                facts![key: key, found: found, expected: needed]
+            }
+            Self::TokenArrayCount { key, found, tokens } => facts![key: key, found: found, tokens: tokens],
+            Self::TokenType { index, found } => facts![index: index, found: found],
+            Self::ByteToken { index } | Self::Merge { index } => facts![index: index],
+            Self::ByteTokenCount { found } => facts![found: found],
+            Self::SpecialToken { key, found, tokens } => facts![key: key, found: found, tokens: tokens],
+            Self::TensorRepeated { name }
+            | Self::TensorSize { name }
+            | Self::TensorUnknown { name }
+            | Self::TensorMissing { name } => {
+                facts![tensor: name]
+            }
+            Self::DimensionCount { name, found } | Self::TensorType { name, found } => {
+                facts![tensor: name, found: found]
+            }
+            Self::Dimension { name, index, found } => facts![tensor: name, index: index, found: found],
+            Self::VectorType { name, found } => facts![tensor: name, found: found],
+            Self::RowSize { name, row, block } => facts![tensor: name, row: row, block: block],
+            Self::OffsetAlignment {
+                name,
+                offset,
+                alignment,
+            } => {
+                facts![tensor: name, offset: offset, alignment: alignment]
+            }
+            Self::TensorOverlap { name, offset, free } | Self::TensorGap { name, offset, free } => {
+                facts![tensor: name, offset: offset, free: free]
+            }
+            Self::TensorExtent { name, end, available } => {
+                facts![tensor: name, end: end, available: available]
+            }
+            Self::TrailingBytes { count } => facts![found: count],
+            Self::TensorShape {
+                name,
+                expected,
+                found,
+            } => facts![tensor: name, expected: expected, found: found],
+        }
     }
 }
