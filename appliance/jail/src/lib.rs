@@ -8,8 +8,8 @@
 //! 3. [`measure`], by the supervisor: what the kernel says about the process, whatever the process claims.
 //!
 //! This crate is the only place where walls are built, and one of the two homes of unsafe code. It knows nothing of
-//! what the processes do. Linux only, `x86_64` and `aarch64`; the kernel must have pidfds (5.4) and, for all walls,
-//! `mount_setattr` (5.12) and landlock (5.13).
+//! what the processes do. Linux only, `x86_64` and `aarch64`; the kernel must have close_range (5.9) and, for all walls,
+//! mount_setattr (5.12) and landlock (5.13).
 
 mod child;
 mod confine;

@@ -229,6 +229,17 @@ impl<'a> Mount<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_other_text_is_an_empty_root(text in "[ -~\n]{0,200}") {
+            prop_assert!(!are_jail_mounts(&text));
+            prop_assert!(!has_no_capabilities(&text));
+            prop_assert_eq!(only_uid(&text), None);
+            prop_assert!(interfaces(&text) != ["lo"]);
+        }
+    }
 
     #[test]
     fn a_process_without_walls_is_measured_as_such() {

@@ -420,7 +420,7 @@ fn start_parent(task: &str) -> (std::process::Child, UnixStream, tempfile::TempD
 }
 
 fn a_child_dies_with_its_parent() {
-    for profile in ["engine", "gateway", "unconfined"] {
+    for profile in ["engine", "gateway", "unconfined", "without-user"] {
         let (mut parent, mut ours, _folder) = start_parent(&format!("hold-{profile}"));
         let mut word = [0; 5];
         ours.read_exact(&mut word).unwrap();

@@ -16,9 +16,13 @@ pub(crate) fn run(arguments: &mut dyn Iterator<Item = String>) -> ExitCode {
     // SAFETY: the test gave a socket as standard input; nothing here reads it otherwise.
     let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     match arguments.next().as_deref() {
-        Some("hold-engine") => hold("engine", socket),
-        Some("hold-gateway") => hold("gateway", socket),
-        Some("hold-unconfined") => hold("unconfined", socket),
+        Some("hold-engine") => hold("engine", Strictness::Require, socket),
+        Some("hold-gateway") => hold("gateway", Strictness::Require, socket),
+        Some("hold-unconfined") => hold("unconfined", Strictness::Require, socket),
+        Some("hold-without-user") => {
+            refuse_namespaces(u64::from(libc::CLONE_NEWUSER.unsigned_abs()));
+            hold("gateway", Strictness::AllowMissing, socket);
+        }
         Some("confine-itself") => {
             let word = match jingui_jail::confine(Profile::Engine) {
                 Err(ConfineError::NotLaunched) => "not launched",
@@ -109,9 +113,9 @@ fn enter_chroot() {
 }
 
 /// Starts a probe that holds the last copy of the socket, and waits to be killed.
-fn hold(profile: &str, socket: UnixStream) {
+fn hold(profile: &str, strictness: Strictness, socket: UnixStream) {
     let (unused, _) = UnixStream::pair().unwrap();
-    let _jail = Jail::start_on(profile, "wait", Strictness::Require, socket.into(), unused).unwrap();
+    let _jail = Jail::start_on(profile, "wait", strictness, socket.into(), unused).unwrap();
     loop {
         std::thread::park();
     }
