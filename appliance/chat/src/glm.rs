@@ -534,6 +534,3 @@ fn push_reasoning(events: &mut Vec<Event>, more: String) {
         _ => events.push(Event::Reasoning(more)),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,4 +25,7 @@ pub use conversation::{Conversation, Message, Role, Tool, ToolCall};
 pub use error::{CODES, Condition, ErrorBody, Refusal};
 pub use event::{Event, FinishReason, TokenLogprob, Usage};
 pub use json::Json;
-pub use template::{Opening, PROMPT_BYTES_MAX, Prompt, Segment, TEMPLATE_BYTES_MAX, Template, TemplateError};
+pub use template::{
+    CONVERSATION_BYTES_MAX, Opening, PROMPT_BYTES_MAX, Prompt, Segment, TEMPLATE_BYTES_MAX, Template,
+    TemplateError,
+};

@@ -14,11 +14,13 @@ use std::collections::{HashMap, HashSet};
 
 use crate::python::PRIVATE_PLANES;
 
-/// Stand-ins for the characters of one conversation.
+/// Stand-ins for the characters of one conversation. Looked up for each character of it: the common ones by place.
 #[derive(Debug)]
 pub(crate) struct StandIns {
-    of: HashMap<char, char>,
-    back: HashMap<char, char>,
+    of_ascii: [Option<char>; 128],
+    of_others: HashMap<char, char>,
+    /// What a stand-in stands for, by its distance from the first private character.
+    back: Vec<Option<char>>,
 }
 
 /// Which characters are replaced.
@@ -34,51 +36,87 @@ pub(crate) enum Extent {
 impl StandIns {
     /// Stand-ins for all characters of the texts; `None` if the texts themselves leave no private character free.
     pub(crate) fn assign<'a>(texts: impl IntoIterator<Item = &'a str>) -> Option<Self> {
-        let used: HashSet<char> = texts.into_iter().flat_map(str::chars).collect();
-        let mut free = PRIVATE_PLANES.filter(|character| !used.contains(character));
+        let mut used: Vec<char> = distinct(texts).into_iter().collect();
+        used.sort_unstable();
+        let mut free = PRIVATE_PLANES.filter(|character| used.binary_search(character).is_err());
         let mut assigned = Self {
-            of: HashMap::new(),
-            back: HashMap::new(),
+            of_ascii: [None; 128],
+            of_others: HashMap::new(),
+            back: Vec::new(),
         };
-        let mut visible: Vec<char> = used
-            .iter()
-            .copied()
-            .filter(|character| is_visible(*character))
-            .collect();
-        visible.sort_unstable();
-        for character in visible {
+        for character in used.iter().copied().filter(|character| is_visible(*character)) {
             let stand_in = free.next()?;
-            assigned.of.insert(character, stand_in);
-            assigned.back.insert(stand_in, character);
+            match assigned.of_ascii.get_mut(character as usize) {
+                Some(place) => *place = Some(stand_in),
+                None => {
+                    assigned.of_others.insert(character, stand_in);
+                }
+            }
+            assigned.back.resize(distance(stand_in)?, None);
+            assigned.back.push(Some(character));
         }
         Some(assigned)
     }
 
     /// The text with its characters replaced.
     pub(crate) fn replace(&self, text: &str, extent: Extent) -> String {
-        let is_replaced = |character: char| extent == Extent::Visible || is_mark(character);
-        let stand_in = |character: char| {
-            self.of
-                .get(&character)
-                .copied()
-                .filter(|_| is_replaced(character))
-        };
-        text.chars()
-            .map(|character| stand_in(character).unwrap_or(character))
-            .collect()
+        let mut replaced = String::with_capacity(text.len());
+        for character in text.chars() {
+            let is_kept = extent == Extent::Marks && !is_mark(character);
+            let stand_in = if is_kept { None } else { self.of(character) };
+            replaced.push(stand_in.unwrap_or(character));
+        }
+        replaced
     }
 
     /// The text with stand-ins put back.
     pub(crate) fn restore(&self, text: &str) -> String {
         text.chars()
-            .map(|character| self.back.get(&character).copied().unwrap_or(character))
+            .map(|character| self.back(character).unwrap_or(character))
             .collect()
     }
 
     /// Whether a rendered text holds a stand-in.
     pub(crate) fn occur_in(&self, text: &str) -> bool {
-        text.chars().any(|character| self.back.contains_key(&character))
+        text.chars().any(|character| self.back(character).is_some())
     }
+
+    fn of(&self, character: char) -> Option<char> {
+        match self.of_ascii.get(character as usize) {
+            Some(stand_in) => *stand_in,
+            None => self.of_others.get(&character).copied(),
+        }
+    }
+
+    fn back(&self, stand_in: char) -> Option<char> {
+        self.back.get(distance(stand_in)?).copied().flatten()
+    }
+}
+
+fn distance(stand_in: char) -> Option<usize> {
+    u32::from(stand_in)
+        .checked_sub(u32::from(*PRIVATE_PLANES.start()))
+        .and_then(|place| usize::try_from(place).ok())
+}
+
+fn distinct<'a>(texts: impl IntoIterator<Item = &'a str>) -> HashSet<char> {
+    let mut is_used = [false; 128];
+    let mut others = HashSet::new();
+    for character in texts.into_iter().flat_map(str::chars) {
+        match is_used.get_mut(character as usize) {
+            Some(place) => *place = true,
+            None => {
+                others.insert(character);
+            }
+        }
+    }
+    others.extend(
+        ('\0'..)
+            .zip(is_used)
+            .filter(|(_, is_used)| *is_used)
+            .map(|(character, _)| character),
+    );
+    others
 }
 
 fn is_visible(character: char) -> bool {

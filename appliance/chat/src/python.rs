@@ -10,9 +10,13 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
-/// Work of one rendering in units of the engine: an instruction, or 64 bytes made or read. A long conversation with
-/// tools needs some ten thousand.
-pub(crate) const FUEL: u64 = 4_000_000;
+/// Work of one rendering, in units of the engine: an instruction, or 64 bytes made or read. Templates scale with the
+/// conversation, so this much is given, and [`FUEL_PER_ITEM`] and [`FUEL_PER_BYTE_SHIFT`] on top.
+pub(crate) const FUEL_BASE: u64 = 300_000;
+/// Work for each message, call and tool. The GLM templates need less than 200.
+pub(crate) const FUEL_PER_ITEM: u64 = 1_000;
+/// Half a unit for each byte of text: every byte may be copied or searched 32 times.
+pub(crate) const FUEL_PER_BYTE_SHIFT: u32 = 1;
 /// Deepest calls of macros and loops.
 pub(crate) const RECURSION_MAX: usize = 100;
 /// Deepest nesting that `tojson` writes.
@@ -36,7 +40,6 @@ pub(crate) fn environment() -> Result<Environment<'static>, Error> {
             .build()?,
     );
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION_MAX);
     environment.set_formatter(format_value);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);

@@ -14,12 +14,14 @@ use crate::conversation::{Conversation, Message, Role, Thinking, ToolChoice};
 use crate::error::{Condition, ErrorBody};
 use crate::json::Json;
 use crate::provenance::{Extent, StandIns};
-use crate::python::{self, Raised};
+use crate::python::{self, FUEL_BASE, FUEL_PER_BYTE_SHIFT, FUEL_PER_ITEM, Raised};
 
 /// Longest template text.
 pub const TEMPLATE_BYTES_MAX: usize = 256 * 1024;
-/// Most text of a conversation, and most text of a prompt.
-pub const PROMPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most text of a conversation. Far more than any context holds.
+pub const CONVERSATION_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest prompt.
+pub const PROMPT_BYTES_MAX: usize = 6 * 1024 * 1024;
 /// Longest name of the form `<|…|>` that is taken for a special token.
 const PIPE_NAME_BYTES_MAX: usize = 64;
 
@@ -87,7 +89,8 @@ pub enum TemplateError {
         /// What the engine says.
         reason: String,
     },
-    /// It is longer than [`TEMPLATE_BYTES_MAX`], or the conversation or its prompt than [`PROMPT_BYTES_MAX`].
+    /// The template is longer than [`TEMPLATE_BYTES_MAX`], the conversation than [`CONVERSATION_BYTES_MAX`], or the
+    /// prompt than [`PROMPT_BYTES_MAX`].
     #[error("{what} has more than {maximum} bytes")]
     TooLarge {
         /// `the chat template`, `the conversation` or `the prompt`.
@@ -202,17 +205,23 @@ impl Segment {
 impl Template {
     /// Compiles a template and lets it render one word, so that one that never ends is found out here.
     pub fn compile(source: &str) -> Result<Self, TemplateError> {
-        if source.len() > TEMPLATE_BYTES_MAX {
-            return Err(TemplateError::TooLarge {
-                what: "the chat template",
-                maximum: TEMPLATE_BYTES_MAX,
-            });
-        }
+        on_deep_stack(|| Self::compile_here(source))
+    }
+
+    /// Renders the prompt that asks for the next answer. Blocks for as long as that takes: mostly below a
+    /// millisecond, and bounded by the template's work.
+    pub fn render(&self, conversation: &Conversation) -> Result<Prompt, TemplateError> {
+        on_deep_stack(|| self.render_here(conversation))
+    }
+
+    fn compile_here(source: &str) -> Result<Self, TemplateError> {
+        bounded("the chat template", source.len(), TEMPLATE_BYTES_MAX)?;
         let malformed = |error: Error| TemplateError::Malformed {
             line: error.line().unwrap_or(0),
             reason: reason_of(&error),
         };
         let mut environment = python::environment().map_err(malformed)?;
+        environment.set_fuel(Some(FUEL_BASE));
         environment
             .add_template_owned(TEMPLATE_NAME, source.to_owned())
             .map_err(malformed)?;
@@ -220,23 +229,21 @@ impl Template {
             environment,
             source: source.to_owned(),
         };
-        match template.render_value(probe()) {
+        match render_value(&template.environment, probe()) {
             Err(TemplateError::Exhausted) => Err(TemplateError::Exhausted),
             // Templates may refuse or fail for a conversation of one word.
             _ => Ok(template),
         }
     }
 
-    /// Renders the prompt that asks for the next answer.
-    pub fn render(&self, conversation: &Conversation) -> Result<Prompt, TemplateError> {
+    fn render_here(&self, conversation: &Conversation) -> Result<Prompt, TemplateError> {
         let texts = texts_of(conversation);
-        if texts.iter().map(|text| text.len()).sum::<usize>() > PROMPT_BYTES_MAX {
-            return Err(TemplateError::TooLarge {
-                what: "the conversation",
-                maximum: PROMPT_BYTES_MAX,
-            });
-        }
-        let plain = self.render_value(variables(conversation, &str::to_owned))?;
+        let bytes = texts.iter().map(|text| text.len()).sum::<usize>();
+        bounded("the conversation", bytes, CONVERSATION_BYTES_MAX)?;
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(fuel_for(conversation, bytes)));
+        let render = |variables| render_value(&environment, variables);
+        let plain = render(variables(conversation, &str::to_owned))?;
         let stand_ins = StandIns::assign(texts.into_iter().chain([self.source.as_str()]));
         let stand_ins = stand_ins.ok_or(TemplateError::Crowded)?;
         let apart = think_apart(conversation);
@@ -248,7 +255,7 @@ impl Template {
         for (conversation, extent) in attempts {
             let replace = |text: &str| stand_ins.replace(text, extent);
             // With stand-ins a template may fail where it did not before, for example by asking for a word.
-            let Ok(marked) = self.render_value(variables(conversation, &replace)) else {
+            let Ok(marked) = render(variables(conversation, &replace)) else {
                 continue;
             };
             if stand_ins.restore(&marked) == plain {
@@ -257,21 +264,57 @@ impl Template {
         }
         Err(TemplateError::Entangled)
     }
+}
 
-    fn render_value(&self, variables: Value) -> Result<String, TemplateError> {
-        let template = self.environment.get_template(TEMPLATE_NAME).map_err(error_of)?;
-        let prompt = template.render(variables).map_err(error_of)?;
-        if prompt.len() > 4 * PROMPT_BYTES_MAX {
-            return Err(TemplateError::TooLarge {
-                what: "the prompt",
-                maximum: 4 * PROMPT_BYTES_MAX,
-            });
-        }
-        Ok(prompt)
+fn render_value(environment: &Environment<'_>, variables: Value) -> Result<String, TemplateError> {
+    let template = environment.get_template(TEMPLATE_NAME).map_err(error_of)?;
+    let prompt = template.render(variables).map_err(error_of)?;
+    bounded("the prompt", prompt.len(), PROMPT_BYTES_MAX)?;
+    Ok(prompt)
+}
+
+fn bounded(what: &'static str, bytes: usize, maximum: usize) -> Result<(), TemplateError> {
+    if bytes <= maximum {
+        Ok(())
+    } else {
+        Err(TemplateError::TooLarge { what, maximum })
     }
 }
 
 const TEMPLATE_NAME: &str = "chat";
+
+/// Stack for the engine. A template can nest lists as deep as its work allows, and each level takes some hundred
+/// bytes when such a list is dropped. Only what is used takes memory.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+fn on_deep_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, TemplateError> + Send,
+) -> Result<T, TemplateError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, work);
+        match thread {
+            Ok(thread) => thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => Err(TemplateError::Failed {
+                line: 0,
+                reason: "no thread to work on".to_owned(),
+            }),
+        }
+    })
+}
+
+fn fuel_for(conversation: &Conversation, bytes: usize) -> u64 {
+    let calls = conversation
+        .messages
+        .iter()
+        .map(|message| message.tool_calls.len())
+        .sum::<usize>();
+    let items = conversation.messages.len() + conversation.tools.len() + calls;
+    FUEL_BASE + FUEL_PER_ITEM * items as u64 + (bytes as u64 >> FUEL_PER_BYTE_SHIFT)
+}
 
 fn error_of(error: Error) -> TemplateError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
