@@ -22,6 +22,9 @@ pub const RELEASE_BYTES_MAX: u64 = 1 << 20;
 /// Most golden prompts.
 pub const GOLDEN_PROMPT_COUNT_MAX: usize = 64;
 
+/// Largest security version: the largest whole number that every JSON reader keeps exactly.
+pub const SECURITY_VERSION_MAX: u64 = (1 << 53) - 1;
+
 /// Longest text in any field that is shown in a line.
 const LINE_BYTES_MAX: usize = 200;
 
@@ -60,15 +63,17 @@ pub struct ReleaseFile {
     /// Digest of the bytes.
     pub sha256: Sha256,
     /// `general.architecture`.
+    #[serde(rename = "arch")]
     pub architecture: String,
     /// Quantisation, for example `F16`.
+    #[serde(rename = "quant")]
     pub quantisation: String,
     /// Trained context in tokens.
     pub context: u32,
     /// [`GgufFacts::tokenizer_digest`].
-    pub tokenizer_sha256: Sha256,
+    pub tokenizer_digest: Sha256,
     /// [`GgufFacts::chat_template_digest`].
-    pub chat_template_sha256: Sha256,
+    pub chat_template_digest: Sha256,
 }
 
 /// A question whose answer is known.
@@ -114,7 +119,7 @@ pub struct Version {
     numbers: [u32; 3],
 }
 
-/// Number against rollback, from 1.
+/// Number against rollback, at most [`SECURITY_VERSION_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct SecurityVersion(u64);
@@ -208,10 +213,14 @@ impl Version {
 }
 
 impl SecurityVersion {
-    /// A number from 1.
+    /// A number; `None` beyond [`SECURITY_VERSION_MAX`].
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
-        if number == 0 { None } else { Some(Self(number)) }
+        if number > SECURITY_VERSION_MAX {
+            None
+        } else {
+            Some(Self(number))
+        }
     }
 
     /// The number.
@@ -310,8 +319,8 @@ impl ReleaseFile {
             architecture: facts.architecture.name().to_owned(),
             quantisation: facts.quantisation.clone(),
             context: facts.context_tokens,
-            tokenizer_sha256: facts.tokenizer_digest,
-            chat_template_sha256: facts.chat_template_digest,
+            tokenizer_digest: facts.tokenizer_digest,
+            chat_template_digest: facts.chat_template_digest,
         }
     }
 
@@ -323,26 +332,18 @@ impl ReleaseFile {
         let rows = [
             ("size", self.size.to_string(), true_one.size.to_string()),
             ("sha256", self.sha256.to_string(), true_one.sha256.to_string()),
-            (
-                "architecture",
-                self.architecture.clone(),
-                true_one.architecture.clone(),
-            ),
-            (
-                "quantisation",
-                self.quantisation.clone(),
-                true_one.quantisation.clone(),
-            ),
+            ("arch", self.architecture.clone(), true_one.architecture.clone()),
+            ("quant", self.quantisation.clone(), true_one.quantisation.clone()),
             ("context", self.context.to_string(), true_one.context.to_string()),
             (
-                "tokenizer_sha256",
-                self.tokenizer_sha256.to_string(),
-                true_one.tokenizer_sha256.to_string(),
+                "tokenizer_digest",
+                self.tokenizer_digest.to_string(),
+                true_one.tokenizer_digest.to_string(),
             ),
             (
-                "chat_template_sha256",
-                self.chat_template_sha256.to_string(),
-                true_one.chat_template_sha256.to_string(),
+                "chat_template_digest",
+                self.chat_template_digest.to_string(),
+                true_one.chat_template_digest.to_string(),
             ),
         ];
         match rows.into_iter().find(|(_, declared, found)| declared != found) {
@@ -407,7 +408,7 @@ impl TryFrom<u64> for SecurityVersion {
     type Error = NotOfItsForm;
 
     fn try_from(number: u64) -> Result<Self, NotOfItsForm> {
-        Self::new(number).ok_or(NotOfItsForm("a security version is a number from 1"))
+        Self::new(number).ok_or(NotOfItsForm("a security version is a number up to 2^53 - 1"))
     }
 }
 

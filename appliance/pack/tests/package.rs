@@ -1,5 +1,12 @@
 //! Packages through the crate's door: what is refused, by which name, and what an import leaves behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and so do its helpers"
+)]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
@@ -223,7 +230,7 @@ fn what_a_box_would_refuse_is_not_signed() {
     assert_eq!(package.sign().unwrap_err().code(), "model.gguf.truncated");
     let package = Package::unsigned();
     symlink("LICENSE", package.path("LICENSE.zh")).unwrap();
-    assert_eq!(package.sign().unwrap_err().code(), "model.file.symlink");
+    assert_eq!(package.sign().unwrap_err().code(), "model.entry.symlink");
     let package = Package::unsigned();
     fs::copy(package.path(WEIGHTS), package.path("second.gguf")).unwrap();
     assert_eq!(package.sign().unwrap_err().code(), "model.file.extra");
@@ -324,7 +331,7 @@ fn an_extra_file_is_refused_wherever_it_lies() {
 fn paths_that_the_statement_ignores_are_extra_all_the_same() {
     let package = Package::signed();
     fs::create_dir(package.path(".git")).unwrap();
-    package.is_refused("model.file.name");
+    package.is_refused("model.name.not-allowed");
 }
 
 #[test]
@@ -356,10 +363,10 @@ fn links_are_refused_at_any_place() {
     let outside = TempDir::new().unwrap();
     fs::write(outside.path().join("LICENSE"), license).unwrap();
     symlink(outside.path().join("LICENSE"), package.path("LICENSE")).unwrap();
-    assert_eq!(package.is_refused("model.file.symlink").facts()[0].1, "LICENSE");
+    assert_eq!(package.is_refused("model.entry.symlink").facts()[0].1, "LICENSE");
     fs::remove_file(package.path("LICENSE")).unwrap();
     symlink(outside.path(), package.path("docs")).unwrap();
-    assert_eq!(package.is_refused("model.file.symlink").facts()[0].1, "docs");
+    assert_eq!(package.is_refused("model.entry.symlink").facts()[0].1, "docs");
 }
 
 #[test]
@@ -367,15 +374,15 @@ fn pipes_sockets_and_devices_are_refused_without_waiting_for_them() {
     use nix::sys::stat::{Mode, SFlag, mknod};
     let package = Package::signed();
     nix::unistd::mkfifo(&package.path("pipe"), Mode::S_IRWXU).unwrap();
-    assert_eq!(package.is_refused("model.file.special").facts()[0].1, "pipe");
+    assert_eq!(package.is_refused("model.entry.special").facts()[0].1, "pipe");
     fs::remove_file(package.path("pipe")).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(package.path("socket")).unwrap();
-    assert_eq!(package.is_refused("model.file.special").facts()[0].1, "socket");
+    assert_eq!(package.is_refused("model.entry.special").facts()[0].1, "socket");
     fs::remove_file(package.path("socket")).unwrap();
     // Only root may make a device; the pipe and the socket above go the same way through the code.
     let null = nix::sys::stat::makedev(1, 3);
     if mknod(&package.path("device"), SFlag::S_IFCHR, Mode::S_IRWXU, null).is_ok() {
-        assert_eq!(package.is_refused("model.file.special").facts()[0].1, "device");
+        assert_eq!(package.is_refused("model.entry.special").facts()[0].1, "device");
     }
 }
 
@@ -396,7 +403,7 @@ fn names_that_no_package_may_have_are_refused_in_the_folder() {
             b"x",
         )
         .unwrap();
-        let refusal = package.is_refused("model.file.name");
+        let refusal = package.is_refused("model.name.not-allowed");
         assert_eq!(refusal.facts()[1], ("fault", fault.to_owned()));
     }
 }
@@ -415,7 +422,7 @@ fn names_that_no_package_may_have_are_refused_in_the_statement() {
     ] {
         let package = Package::unsigned();
         package.sign_bent(|statement| add_resource(statement, name, b"x"));
-        let refusal = package.is_refused("model.file.name");
+        let refusal = package.is_refused("model.name.not-allowed");
         assert_eq!(refusal.facts()[1], ("fault", fault.to_owned()), "{name:?}");
     }
 }
@@ -424,18 +431,18 @@ fn names_that_no_package_may_have_are_refused_in_the_statement() {
 fn case_twins_are_refused_in_folder_and_statement() {
     let package = Package::signed();
     fs::write(package.path("license"), b"x").unwrap();
-    package.is_refused("model.file.case-twins");
+    package.is_refused("model.name.case-twins");
 
     let package = Package::unsigned();
     package.sign_bent(|statement| add_resource(statement, "license", b"x"));
-    package.is_refused("model.file.case-twins");
+    package.is_refused("model.name.case-twins");
 
     let package = Package::unsigned();
     for folder in ["docs", "Docs"] {
         fs::create_dir(package.path(folder)).unwrap();
         fs::write(package.path(folder).join(folder), b"x").unwrap();
     }
-    package.is_refused("model.file.case-twins");
+    package.is_refused("model.name.case-twins");
 }
 
 #[test]
@@ -618,7 +625,9 @@ fn a_release_that_is_bad_or_missing_is_refused_even_when_it_is_signed() {
         ("model.release.malformed", |it| it["name"] = json!("")),
         ("model.release.malformed", |it| it["version"] = json!("1.0")),
         ("model.release.malformed", |it| it["version"] = json!("01.0.0")),
-        ("model.release.malformed", |it| it["security_version"] = json!(0)),
+        ("model.release.malformed", |it| {
+            it["security_version"] = json!(1_u64 << 53)
+        }),
         ("model.release.malformed", |it| it["security_version"] = json!(-1)),
         ("model.release.malformed", |it| {
             it["security_version"] = json!("1")
@@ -660,11 +669,11 @@ fn a_release_that_disagrees_with_its_weights_is_refused_by_field() {
     for (field, value) in [
         ("size", json!(1)),
         ("sha256", json!("00".repeat(32))),
-        ("architecture", json!("glm4moe")),
-        ("quantisation", json!("Q8_0")),
+        ("arch", json!("glm4moe")),
+        ("quant", json!("Q8_0")),
         ("context", json!(131_072)),
-        ("tokenizer_sha256", json!("00".repeat(32))),
-        ("chat_template_sha256", json!("00".repeat(32))),
+        ("tokenizer_digest", json!("00".repeat(32))),
+        ("chat_template_digest", json!("00".repeat(32))),
     ] {
         let package = Package::unsigned();
         package.bend_release(|release| release["files"][WEIGHTS][field] = value);
