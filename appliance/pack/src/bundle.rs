@@ -153,3 +153,77 @@ pub fn pre_authentication(payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(payload);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Hint of the public key whose private scalar is 32 bytes of 3: the published vector of the format.
+    const VECTOR_HINT: &str = "4449c1fe1623fc1cd5a8eb2f6b20ff5be1aff4d612c1abbdb1381c207cc22717";
+
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let bundle = Bundle {
+            hint: VECTOR_HINT.parse().unwrap(),
+            payload: b"{}".to_vec(),
+            signature: vec![0x30, 0x06, 2, 1, 1, 2, 1, 1],
+        };
+        let expected = concat!(
+            r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","#,
+            r#""verificationMaterial":{"publicKey":{"hint":"#,
+            r#""4449c1fe1623fc1cd5a8eb2f6b20ff5be1aff4d612c1abbdb1381c207cc22717"},"tlogEntries":[]},"#,
+            r#""dsseEnvelope":{"payload":"e30=","payloadType":"application/vnd.in-toto+json","#,
+            r#""signatures":[{"sig":"MAYCAQECAQE=","keyid":""}]}}"#,
+        );
+        assert_eq!(String::from_utf8(bundle.to_bytes()).unwrap(), expected);
+        assert_eq!(Bundle::parse(expected.as_bytes()).unwrap(), bundle);
+    }
+
+    #[test]
+    fn what_is_signed_is_the_pre_authentication_encoding() {
+        assert_eq!(
+            pre_authentication(b"{}"),
+            b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
+        );
+        assert_eq!(
+            pre_authentication(b""),
+            b"DSSEv1 28 application/vnd.in-toto+json 0 "
+        );
+    }
+
+    #[test]
+    fn the_longest_payload_passes_and_one_byte_more_does_not() {
+        let bundle = |length: usize| {
+            let hint = VECTOR_HINT.parse().unwrap();
+            Bundle {
+                hint,
+                payload: vec![b' '; length],
+                signature: vec![0x30],
+            }
+            .to_bytes()
+        };
+        assert!(Bundle::parse(&bundle(STATEMENT_BYTES_MAX)).is_ok());
+        let code = Bundle::parse(&bundle(STATEMENT_BYTES_MAX + 1))
+            .unwrap_err()
+            .code();
+        assert_eq!(code, "model.signature.malformed");
+    }
+
+    proptest! {
+        #[test]
+        fn a_bundle_reads_back_as_itself(
+            hint: [u8; 32],
+            payload: Vec<u8>,
+            signature in proptest::collection::vec(any::<u8>(), 1..=SIGNATURE_BYTES_MAX),
+        ) {
+            let bundle = Bundle { hint: Sha256::from_bytes(hint), payload, signature };
+            prop_assert_eq!(Bundle::parse(&bundle.to_bytes()).unwrap(), bundle);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = Bundle::parse(&bytes);
+        }
+    }
+}

@@ -438,3 +438,102 @@ impl From<LabelCode> for String {
         code.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What the demo model really ships.
+    const DEMO: &[u8] = include_bytes!("../../../image/models/glm4-canary/release.json");
+
+    #[test]
+    fn the_demo_release_reads_back_as_itself() {
+        let release = Release::parse(DEMO).unwrap();
+        assert_eq!(release.name.as_str(), "glm4-canary");
+        assert_eq!(release.weights().unwrap().1.size, 7_985_440);
+        assert_eq!(Release::parse(&release.to_bytes()).unwrap(), release);
+    }
+
+    #[test]
+    fn fields_keep_their_order_in_what_we_write() {
+        let text = String::from_utf8(Release::parse(DEMO).unwrap().to_bytes()).unwrap();
+        let places: Vec<usize> = [
+            "\"name\"",
+            "\"version\"",
+            "\"files\"",
+            "\"licence\"",
+            "\"golden_prompts\"",
+        ]
+        .iter()
+        .map(|field| text.find(field).unwrap())
+        .collect();
+        assert!(places.is_sorted());
+        assert!(text.ends_with("}\n"));
+    }
+
+    #[test]
+    fn a_field_that_stands_twice_is_refused() {
+        let text = std::str::from_utf8(DEMO).unwrap();
+        let twice = text.replacen(
+            "\"security_version\": 1,",
+            "\"security_version\": 1, \"security_version\": 9,",
+            1,
+        );
+        assert_ne!(text, twice);
+        assert_eq!(
+            Release::parse(twice.as_bytes()).unwrap_err().code(),
+            "model.release.malformed"
+        );
+    }
+
+    #[test]
+    fn versions_compare_by_number_and_not_by_text() {
+        let version = |text: &str| Version::parse(text).unwrap();
+        assert!(version("0.10.0").is_at_least(&version("0.9.9")));
+        assert!(!version("0.9.9").is_at_least(&version("0.10.0")));
+        assert!(version("1.0.0-rc.1").is_at_least(&version("1.0.0")));
+        for bad in [
+            "",
+            "1",
+            "1.0",
+            "1.0.0.0",
+            "1.0.x",
+            "1.0.0-",
+            "1.0.0-RC",
+            "-1.0.0",
+            "+1.0.0",
+            "1.0.4294967296",
+        ] {
+            assert!(Version::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_numbers_hold_at_their_bounds() {
+        assert!(ModelName::parse(&"a".repeat(64)).is_ok());
+        assert!(ModelName::parse(&"a".repeat(65)).is_err());
+        assert!(ModelName::parse("-glm").is_err());
+        assert!(SecurityVersion::new(SECURITY_VERSION_MAX).is_some());
+        assert!(SecurityVersion::new(SECURITY_VERSION_MAX + 1).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, position: prop::sample::Index, value: u8) {
+            let _ = Release::parse(&bytes);
+            let mut bent = DEMO.to_vec();
+            let position = position.index(bent.len());
+            bent[position] = value;
+            let _ = Release::parse(&bent);
+        }
+
+        #[test]
+        fn a_model_name_is_fit_for_a_path_and_an_address(text: String) {
+            if let Ok(name) = ModelName::parse(&text) {
+                prop_assert!(name.as_str().bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'));
+                prop_assert!(!name.as_str().starts_with('.'));
+            }
+        }
+    }
+}

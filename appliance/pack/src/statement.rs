@@ -273,3 +273,79 @@ fn root_of<'a>(digests: impl Iterator<Item = &'a Sha256>) -> Sha256 {
     digests.for_each(|digest| stream.update(digest.as_bytes()));
     stream.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(text: &str) -> PackPath {
+        PackPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_format() {
+        let files = BTreeMap::from([
+            (path("sub/b.txt"), Sha256::of(b"x\n")),
+            (path("a.txt"), Sha256::of(b"hi\n")),
+        ]);
+        // Digests and root as the public tool gives them for a folder with these two files.
+        let expected = concat!(
+            r#"{"_type":"https://in-toto.io/Statement/v1","#,
+            r#""subject":[{"name":"pkg","digest":{"sha256":"#,
+            r#""c411a4924ea846393ef2ee46d132d47e2e035de0bdca3a6323539af295cc958f"}}],"#,
+            r#""predicateType":"https://model_signing/signature/v1.0","#,
+            r#""predicate":{"resources":["#,
+            r#"{"name":"a.txt","algorithm":"sha256","#,
+            r#""digest":"98ea6e4f216f2fb4b69fff9b3a44842c38686ca685f3f55dc48c5d3fb1107be4"},"#,
+            r#"{"name":"sub/b.txt","algorithm":"sha256","#,
+            r#""digest":"73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac"}],"#,
+            r#""serialization":{"method":"files","hash_type":"sha256","allow_symlinks":false,"#,
+            r#""ignore_paths":["model.sig.sm2",".git",".gitignore",".gitattributes",".github"]}}}"#,
+        );
+        let statement = Statement::new("pkg".to_owned(), files);
+        assert_eq!(String::from_utf8(statement.to_bytes()).unwrap(), expected);
+        assert_eq!(Statement::parse(expected.as_bytes()).unwrap(), statement);
+    }
+
+    #[test]
+    fn twins_are_found_at_any_step_and_others_are_none() {
+        for (paths, is_twin) in [
+            (["a", "A"], true),
+            (["docs/a", "Docs/b"], true),
+            (["a/b", "a/B"], true),
+            (["docs/a", "docs/b"], false),
+            (["a", "b/A"], false),
+            (["a-b", "a_b"], false),
+        ] {
+            let paths = paths.map(path);
+            assert_eq!(check_twins(paths.iter()).is_err(), is_twin, "{paths:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_statement_reads_back_as_itself(
+            names in proptest::collection::btree_set("[a-z0-9]{1,8}(/[a-z0-9.]{0,3}[a-z]){0,2}", 0..20),
+            subject: String,
+        ) {
+            let files = names
+                .iter()
+                .filter_map(|name| PackPath::parse(name).ok())
+                .map(|name| (name.clone(), Sha256::of(name.as_str().as_bytes())))
+                .collect();
+            let statement = Statement::new(subject, files);
+            prop_assert_eq!(Statement::parse(&statement.to_bytes()).unwrap(), statement);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, position: prop::sample::Index, value: u8) {
+            let _ = Statement::parse(&bytes);
+            let files = BTreeMap::from([(path("a.txt"), Sha256::of(b""))]);
+            let mut good = Statement::new("pkg".to_owned(), files).to_bytes();
+            let position = position.index(good.len());
+            good[position] = value;
+            let _ = Statement::parse(&good);
+        }
+    }
+}

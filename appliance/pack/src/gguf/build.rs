@@ -10,7 +10,7 @@ use super::architecture::Architecture;
 use super::architecture::Sizes;
 use super::metadata::Metadata;
 use super::read::{HeaderReader, ReadAt};
-use super::shapes::{Layers, Need, WHOLE_MODEL};
+use super::shapes::{Need, WHOLE_MODEL};
 use super::types::TensorType;
 
 /// A value with its type number.
@@ -235,8 +235,7 @@ impl Builder {
             {
                 // Of two ways to write the same weights, the divided one.
                 let is_fused = rule.name.contains("qkv") || rule.name.contains("gate_up");
-                let is_other_attention = rule.layers == Layers::Attention && sizes.has(Layers::Linear, layer);
-                if !is_other_attention && !(rule.need == Need::May && is_fused) {
+                if rule.need != Need::May || !is_fused {
                     let shape = rule.shape.iter().map(|size| sizes.get(*size)).collect();
                     self.add(format!("blk.{layer}.{}", rule.name), shape);
                 }
