@@ -183,6 +183,9 @@ impl Supervisor {
         self.engine.landlock_abi = 0;
         self.engine.serving = None;
         self.engine.pulse = Pulse::default();
+        if let Some(package) = self.models.active() {
+            self.models.set_state(package, "loading");
+        }
         match self.models.start_load(self.engine.generation, &self.events) {
             Ok(()) => None,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! The supervisor: trust, models, workers, admins; the only writer of the audit log.
 //!
-//! Started with `jingui-supervisor --state DIR --port N --bind ADDR`. It holds every key and starts all other
+//! Started with `jingui-supervisor --state DIR --port N --bind ADDR [--stop-when-stdin-closes]`. It holds every key and starts all other
 //! processes; it parses nothing that is not verified, links no HTTP, SQL, async runtime or C++, and waits for nobody.
 //! [`boot`] below is its start, step by step; `supervisor.rs` is its loop.
 
@@ -91,10 +91,14 @@ fn boot(options: Options) -> anyhow::Result<()> {
         .listen()
         .map_err(|error| coded("system.address.taken", error))?;
     let address = listener.local_addr().context("address")?;
-    state.publish_address(address).context("address")?;
+    state.publish_port(address.port()).context("port")?;
+    state.publish_ca(certificates.ca_pem()).context("certificates")?;
 
     let (events, inbox) = sync_channel(event::EVENTS_MAX);
     signals::watch(stop_signals, events.clone()).context("signals")?;
+    if options.stop_when_stdin_closes {
+        signals::watch_stdin(events.clone()).context("standard input")?;
+    }
     control::listen(state.root(), events.clone()).context("control socket")?;
     let passwords = PasswordDesk::start(events.clone()).context("threads")?;
     let boot_id = BootId(jingui_trust::random::bytes().context("boot id")?);

@@ -11,7 +11,8 @@ pub(crate) const EXIT_USAGE: u8 = 64;
 pub(crate) const EXIT_UNAVAILABLE: u8 = 4;
 
 const PORT_DEFAULT: u16 = 8443;
-const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR]";
+const USAGE: &str =
+    "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes]";
 
 /// What the supervisor was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) port: u16,
     /// Address of the listener.
     pub(crate) bind: IpAddr,
+    /// Stop in order when standard input ends: whoever started us is gone.
+    pub(crate) stop_when_stdin_closes: bool,
 }
 
 /// The command line is not understood.
@@ -36,6 +39,7 @@ impl Options {
             state: PathBuf::from("target/state"),
             port: PORT_DEFAULT,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            stop_when_stdin_closes: false,
         };
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
@@ -48,6 +52,7 @@ impl Options {
                 Some("--state") => options.state = value()?.into(),
                 Some("--port") => options.port = parse(&value()?)?,
                 Some("--bind") => options.bind = parse(&value()?)?,
+                Some("--stop-when-stdin-closes") => options.stop_when_stdin_closes = true,
                 _ => return Err(UsageFault(format!("{name:?} is unknown"))),
             }
         }
@@ -80,6 +85,12 @@ mod tests {
         assert_eq!(
             (options.port, options.bind),
             (0, IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+        );
+        assert!(!options.stop_when_stdin_closes);
+        assert!(
+            parse_words(&["--stop-when-stdin-closes"])
+                .unwrap()
+                .stop_when_stdin_closes
         );
         let plain = parse_words(&[]).unwrap();
         assert_eq!(

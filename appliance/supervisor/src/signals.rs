@@ -1,4 +1,5 @@
-//! Signals that ask the box to stop: blocked in all threads, taken by one, told to the loop.
+//! What asks the box to stop from outside: signals, blocked in all threads and taken by one, and the end of standard
+//! input, by which whoever started the supervisor tells that it is gone, however it went.
 
 use std::sync::mpsc::SyncSender;
 use std::{io, thread};
@@ -25,6 +26,16 @@ pub(crate) fn watch(signals: SigSet, events: SyncSender<Event>) -> io::Result<()
                 return;
             }
         }
+    })?;
+    Ok(())
+}
+
+/// Turns the end of standard input into an event; what is written there is thrown away.
+pub(crate) fn watch_stdin(events: SyncSender<Event>) -> io::Result<()> {
+    thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+        // A read that fails tells as much as an end: nobody is there.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = events.send(Event::StopSignal);
     })?;
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -112,9 +111,9 @@ impl StateFolder {
         self.root.join(jingui_ipc::control::SOCKET_NAME)
     }
 
-    /// The address under which the gateway is reached, for scripts that asked for a free port.
-    pub(crate) fn address(&self) -> PathBuf {
-        self.root.join("address")
+    /// The port on which the gateway is reached, for scripts that asked for a free one.
+    pub(crate) fn port(&self) -> PathBuf {
+        self.root.join("port")
     }
 
     /// The folder itself.

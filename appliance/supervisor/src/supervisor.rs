@@ -437,7 +437,7 @@ impl Supervisor {
         for outbox in self.connections.take() {
             Outbox::finish(outbox);
         }
-        for path in [self.state.control_socket(), self.state.address()] {
+        for path in [self.state.control_socket(), self.state.port()] {
             if let Err(error) = durable::remove(&path) {
                 crate::say(format_args!("{} stays behind: {error}", path.display()));
             }
