@@ -14,7 +14,7 @@ const CODE = '调用接口时,只需更换地址和密钥:\n\n```python\nfrom op
 export function answer(request) {
   const question = lastText(request.messages);
   const thinks = request.chat_template_kwargs?.enable_thinking === true;
-  const thinking = thinks ? pieces('A question about the appliance. The answer is among the facts that I know.').map((reasoning) => ({ reasoning })) : [];
+  const thinking = thinks ? pieces('A question about the appliance.').map((reasoning) => ({ reasoning })) : [];
   const sum = /(\d+)\s*\+\s*(\d+)/.exec(question);
   if (sum !== null && request.tools?.length > 0) {
     const text = JSON.stringify({ first: Number(sum[1]), second: Number(sum[2]) });

@@ -83,7 +83,7 @@ async function api(route, request, response) {
     case 'GET /api/session':
       return json(response, 200, { username: person.username, role: person.role, expires_at: new Date(Date.now() + 900_000).toISOString() });
     case 'DELETE /api/session':
-      sessions.clear();
+      for (const [id, one] of sessions) if (one === person) sessions.delete(id);
       return response.writeHead(204).end();
     case 'GET /api/status':
       return json(response, 200, status(options.mood, startedAt, leafCount));

@@ -41,13 +41,14 @@ export function Copy({ text, what }: CopyProps) {
   );
 }
 
-/** The clipboard's own call first; where the policy of the page closes it, the copy command of the page. */
+/** The copy command of the page first: the policy of the page may close the clipboard's own call. */
 async function copyText(text: string): Promise<boolean> {
+  if (copyBySelection(text)) return true;
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copyBySelection(text);
+    return false;
   }
 }
 

@@ -1,0 +1,70 @@
+// What a person does on the console, found by roles and labels.
+
+import assert from 'node:assert/strict';
+import { pattern, word } from './box.mjs';
+import { freshCode } from './totp.mjs';
+
+export async function fillSignIn(page, language, { username, password, code }) {
+  await page.getByLabel(word(language, 'signin.username')).fill(username);
+  await page.getByLabel(word(language, 'signin.password'), { exact: true }).fill(password);
+  await page.getByLabel(word(language, 'signin.code')).fill(code);
+}
+
+/** Signs in and waits for the first page. */
+export async function signIn(page, language, account, path = '/') {
+  await page.goto(path);
+  await fillSignIn(page, language, { ...account, code: await freshCode(account) });
+  await page.getByRole('button', { name: word(language, 'signin.action'), exact: true }).click();
+  await page.getByRole('navigation').waitFor();
+}
+
+export async function goTo(page, language, name) {
+  await page.getByRole('navigation').getByRole('link', { name: word(language, `${name}.title`) }).click();
+  await page.getByRole('heading', { level: 1, name: word(language, `${name}.title`), exact: true }).waitFor();
+}
+
+/** The field of the question, once a model can be asked. */
+export async function composer(page, language) {
+  await page.getByRole('option').first().waitFor({ state: 'attached' });
+  return page.getByRole('textbox', { name: word(language, 'chat.question'), exact: true });
+}
+
+/** Asks, and gives the last turn once its answer has ended. */
+export async function ask(page, language, question) {
+  const turns = page.getByRole('region', { name: word(language, 'chat.log') }).locator('> ol > li');
+  const before = await turns.count();
+  await (await composer(page, language)).fill(question);
+  await page.keyboard.press('Enter');
+  const turn = turns.nth(before);
+  await turn.waitFor();
+  await ended(turn);
+  return turn;
+}
+
+export async function ended(turn) {
+  await turn.locator('section[aria-busy="false"]').waitFor({ timeout: 60_000 });
+}
+
+/** The answer's own text: neither thinking nor label nor figures. */
+export async function answerText(turn) {
+  const parts = await turn.locator('section[aria-busy] > p').allInnerTexts();
+  return parts.slice(1).join('\n').trim();
+}
+
+export async function readModels(page) {
+  const response = await page.request.get('/api/models');
+  assert.equal(response.status(), 200);
+  return (await response.json()).data;
+}
+
+export async function readStatus(page) {
+  const response = await page.request.get('/api/status');
+  assert.equal(response.status(), 200);
+  return response.json();
+}
+
+export async function switchLanguage(page, from) {
+  await page.getByRole('button', { name: word(from, 'language.other'), exact: true }).click();
+}
+
+export { pattern, word };
