@@ -121,13 +121,14 @@ impl StateFolder {
         &self.root
     }
 
-    /// Writes the address while the box runs.
-    pub(crate) fn publish_address(&self, address: SocketAddr) -> io::Result<()> {
-        durable::write(
-            &self.address(),
-            format!("{address}\n").as_bytes(),
-            durable::PUBLIC_FILE,
-        )
+    /// Writes the port while the box runs.
+    pub(crate) fn publish_port(&self, port: u16) -> io::Result<()> {
+        durable::write(&self.port(), format!("{port}\n").as_bytes(), durable::PUBLIC_FILE)
+    }
+
+    /// Writes the device CA where people and scripts find it.
+    pub(crate) fn publish_ca(&self, pem: &str) -> io::Result<()> {
+        durable::write(&self.root.join("ca.pem"), pem.as_bytes(), durable::PUBLIC_FILE)
     }
 
     /// Writes the verifier key of the audit log where people find it.
