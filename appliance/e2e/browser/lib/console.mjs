@@ -25,7 +25,7 @@ export async function goTo(page, language, name) {
 
 /** The field of the question, once a model can be asked. */
 export async function composer(page, language) {
-  await page.getByRole('option').first().waitFor({ state: 'attached' });
+  await page.locator('select > option:not([value])').first().waitFor({ state: 'attached' });
   return page.getByRole('textbox', { name: word(language, 'chat.question'), exact: true });
 }
 

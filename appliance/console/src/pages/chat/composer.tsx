@@ -20,8 +20,8 @@ export function Composer({ isBusy, hasModel, isKnown, onAsk }: ComposerProps) {
   const [text, setText] = useState('');
   const input = useRef<HTMLTextAreaElement>(null);
   const isEmpty = text.trim() === '';
-  const why = isKnown && !hasModel ? t('chat.noModel') : isEmpty ? t('chat.writeFirst') : undefined;
-  const canSend = why === undefined && hasModel && !isBusy;
+  const why = !isKnown ? t('page.loading') : !hasModel ? t('chat.noModel') : isEmpty ? t('chat.writeFirst') : undefined;
+  const canSend = why === undefined && !isBusy;
 
   const submit = (event?: FormEvent) => {
     event?.preventDefault();

@@ -30,6 +30,7 @@ export function Guarantees({ status, words }: { status: Status; words: Catalogue
         {groupByPart(status.guarantees).map(([part, guarantees]) => (
           <section key={part} className={css.group}>
             <h3>{partName(part, t)}</h3>
+            <Reasons codes={whysOf(guarantees)} words={words} />
             <ul>
               {guarantees.map((guarantee) => (
                 <Promised key={guarantee.name} guarantee={guarantee} words={words} />
@@ -45,7 +46,7 @@ export function Guarantees({ status, words }: { status: Status; words: Catalogue
 function Promised({ guarantee, words }: { guarantee: Guarantee; words: Catalogue }) {
   const { t, language } = useWords();
   const name = explain(words, guarantee.name, language);
-  const why = guarantee.why === null || guarantee.why === undefined ? undefined : guarantee.why;
+  const why = guarantee.why ?? undefined;
   const reason = why === undefined ? undefined : explain(words, why, language);
   return (
     <li className={css.promised}>
@@ -57,13 +58,32 @@ function Promised({ guarantee, words }: { guarantee: Guarantee; words: Catalogue
         <code translate="no">{guarantee.name}</code>
         {why === undefined ? null : (
           <p className={css.why}>
-            {reason === undefined ? null : `${reason.what} ${reason.why ?? ''} ${reason.remedy ?? ''} `}
+            {reason === undefined ? null : `${reason.what} `}
             <code translate="no">{why}</code>
           </p>
         )}
       </div>
     </li>
   );
+}
+
+/** What several promises lack for the same reason is explained once, above them. */
+function Reasons({ codes, words }: { codes: readonly string[]; words: Catalogue }) {
+  const { language } = useWords();
+  const reasons = codes.map((code) => explain(words, code, language)).filter((reason) => reason?.why !== undefined);
+  return (
+    <>
+      {reasons.map((reason) => (
+        <p key={reason?.what} className={css.reason}>
+          {reason?.why} {reason?.remedy}
+        </p>
+      ))}
+    </>
+  );
+}
+
+function whysOf(guarantees: readonly Guarantee[]): string[] {
+  return [...new Set(guarantees.flatMap((guarantee) => (typeof guarantee.why === 'string' ? [guarantee.why] : [])))];
 }
 
 function partName(part: string, t: (key: Key) => string): string {
