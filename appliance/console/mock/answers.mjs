@@ -5,10 +5,10 @@ const FAQ = [
   [/谁.*审计日志/, '只有安全审计员可以读取审计日志。'],
   [/back ?up/i, 'Open the backup page, insert an encrypted USB drive and press start.'],
   [/security admin/i, 'The security admin manages user accounts, roles and password rules.'],
-  [/不联网|离线|互联网/, '本机没有互联网连接,因此您的数据不会离开现场。'],
+  [/不联网|离线|互联网/, '本机没有互联网连接，因此您的数据不会离开现场。'],
 ];
 
-const CODE = '调用接口时,只需更换地址和密钥:\n\n```python\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="https://box/v1", api_key=key)\nanswer = client.chat.completions.create(\n    model="canary-glm4",\n    messages=[{"role": "user", "content": "你好"}],\n)\n```\n\n其余代码不必改动。<b>标签</b>只作为文字显示。';
+const CODE = '调用接口时，只需更换地址和密钥：\n\n```python\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="https://box/v1", api_key=key)\nanswer = client.chat.completions.create(\n    model="canary-glm4",\n    messages=[{"role": "user", "content": "你好"}],\n)\n```\n\n其余代码不必改动。<b>标签</b>只作为文字显示。';
 
 /** Pieces of the answer to a request: `{reasoning}`, `{content}` or `{call}`, in order. */
 export function answer(request) {

@@ -29,7 +29,7 @@ const HEADERS = {
 };
 
 const WORDS = {
-  'auth.proof.wrong': { 'zh-CN': ['登录未成功。', '用户名、密码或验证码不正确。', '请核对后重新输入;连续五次错误会锁定账号十五分钟。'], en: ['You were not signed in.', 'The name, the password or the code is wrong.', 'Check all three and try again. Five wrong tries lock the account for fifteen minutes.'] },
+  'auth.proof.wrong': { 'zh-CN': ['登录未成功。', '用户名、密码或验证码不正确。', '请核对后重新输入；连续五次错误会锁定账号十五分钟。'], en: ['You were not signed in.', 'The name, the password or the code is wrong.', 'Check all three and try again. Five wrong tries lock the account for fifteen minutes.'] },
   'auth.code.replayed': { 'zh-CN': ['验证码已被使用。', '每个验证码只能使用一次。', '请等待验证器显示下一个验证码。'], en: ['This code was used before.', 'Each code works once.', 'Wait for the next code on your authenticator.'] },
   'auth.account.locked': { 'zh-CN': ['账号已锁定。', '连续多次输入错误。', '请十五分钟后再试。'], en: ['The account is locked.', 'There were too many wrong tries.', 'Try again in fifteen minutes.'] },
   'auth.session.missing': { 'zh-CN': ['尚未登录。', '会话不存在或已过期。', '请登录。'], en: ['You are not signed in.', 'There is no session, or it has ended.', 'Sign in.'] },
