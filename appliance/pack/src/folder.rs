@@ -17,6 +17,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use crate::path::{FOLDER_DEPTH_MAX, NameFault, PackPath, check_name, shown};
 use crate::refusal::Refusal;
@@ -230,14 +231,33 @@ fn read_only_for_others() -> Mode {
     Mode::from_bits_truncate(0o644)
 }
 
+/// What [`replace`] writes to before it renames.
+fn rest_of(path: &PackPath) -> String {
+    format!("{path}.new")
+}
+
+/// Removes what a [`replace`] of `path` that was cut off by a crash left behind.
+///
+/// # Errors
+/// [`Refusal::Unwritable`] when there is something that cannot be removed.
+pub fn remove_rest(folder: BorrowedFd<'_>, path: &PackPath) -> Result<(), Refusal> {
+    match unlinkat(folder, rest_of(path).as_str(), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(Refusal::Unwritable {
+            file: path.clone(),
+            source: errno.into(),
+        }),
+    }
+}
+
 /// Puts `bytes` under the name `path` at the top of `folder`, in one step: whoever looks sees the old file or the
 /// whole new one. Both file and name are on disk when it returns.
 ///
 /// # Errors
-/// [`Refusal::Unwritable`]; the old file then stands, beside perhaps a rest with the suffix `.new`.
+/// [`Refusal::Unwritable`]; the old file then stands. After a crash see [`remove_rest`].
 pub fn replace(folder: BorrowedFd<'_>, path: &PackPath, bytes: &[u8]) -> Result<(), Refusal> {
     let write = || -> io::Result<()> {
-        let rest = format!("{path}.new");
+        let rest = rest_of(path);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut file = File::from(openat(folder, rest.as_str(), flags, read_only_for_others())?);
         file.write_all(bytes)?;

@@ -7,7 +7,7 @@ use jingui_trust::Sha256;
 use jingui_trust::vendor_key::VendorKey;
 
 use crate::bundle::{Bundle, pre_authentication};
-use crate::folder::replace;
+use crate::folder::{remove_rest, replace};
 use crate::gguf::inspect;
 use crate::package::{Candidate, Progress, digest, name};
 use crate::path::PackPath;
@@ -39,6 +39,10 @@ pub struct Signed {
 /// its weights, an SM2 sidecar (it would belong to an older signature); [`Refusal::Unwritable`],
 /// [`Refusal::NotSigned`].
 pub fn sign(folder: BorrowedFd<'_>, key: &VendorKey, progress: Progress<'_>) -> Result<Signed, Refusal> {
+    // Else what an earlier try left would be signed as a part of the package.
+    for path in [name(RELEASE_NAME)?, name(SIGNATURE_NAME)?] {
+        remove_rest(folder, &path)?;
+    }
     let candidate = Candidate::open(folder)?;
     if candidate.has_sidecar() {
         return Err(Refusal::Extra {

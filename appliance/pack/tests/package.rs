@@ -244,6 +244,27 @@ fn what_a_box_would_refuse_is_not_signed() {
 }
 
 #[test]
+fn what_a_crash_left_beside_is_not_signed() {
+    let package = Package::unsigned();
+    fs::write(package.path("model.sig.new"), b"half a bund").unwrap();
+    fs::write(package.path("release.json.new"), b"{").unwrap();
+    package.sign().unwrap();
+    assert_eq!(package.verify().unwrap().files().len(), 4);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_keeps_what_it_had() {
+    let package = Package::signed();
+    let before = fs::read(package.path("model.sig")).unwrap();
+    // A folder stands where the new signature would be written first.
+    fs::create_dir_all(package.path("model.sig.new/inner")).unwrap();
+    let failure = package.sign().unwrap_err();
+    assert_eq!(failure.code(), "model.file.unwritable");
+    assert!(failure.is_failure());
+    assert_eq!(fs::read(package.path("model.sig")).unwrap(), before);
+}
+
+#[test]
 fn an_unsigned_package_is_refused() {
     Package::unsigned().is_refused("model.signature.missing");
 }

@@ -20,7 +20,8 @@ pub struct GgufFacts {
     pub header_bytes: u64,
     /// Architecture; only those of GLM pass.
     pub architecture: Architecture,
-    /// `general.name`, empty if there is none. Text from the file: show it as text only.
+    /// `general.name`, empty if there is none. Text from the file, without control characters and marks that turn
+    /// the reading direction, so that it cannot redraw the terminal it is shown on.
     pub name: String,
     /// Layers, prediction layers included.
     pub layer_count: u32,
@@ -83,7 +84,7 @@ impl GgufFacts {
             byte_count,
             header_bytes,
             architecture: sizes.architecture,
-            name: metadata.text("general.name")?.unwrap_or_default().to_owned(),
+            name: harmless(metadata.text("general.name")?.unwrap_or_default()),
             layer_count: narrow(sizes.layer_count),
             prediction_layer_count: narrow(sizes.prediction_count),
             head_count: narrow(sizes.head_count),
@@ -111,6 +112,22 @@ impl GgufFacts {
     pub fn tokenizer(&self) -> String {
         format!("{}/{}", self.tokenizer_model, self.tokenizer_pre)
     }
+}
+
+fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars()
+        .map(|c| {
+            if is_harmful(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 /// Every number that comes here is bounded far below 2^32 by the rules.

@@ -149,10 +149,12 @@ impl<'a> HeaderReader<'a> {
     fn refill(&mut self) -> Result<(), GgufRefusal> {
         self.buffer.resize(READ_BYTES, 0);
         let offset = self.position;
-        let count = self
-            .source
-            .read_at(offset, &mut self.buffer)
-            .map_err(|source| GgufRefusal::Unreadable { offset, source })?;
+        let count = loop {
+            match self.source.read_at(offset, &mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result.map_err(|source| GgufRefusal::Unreadable { offset, source })?,
+            }
+        };
         self.buffer.truncate(count);
         self.consumed = 0;
         // A file that shrank under us ends here, whatever size it had.

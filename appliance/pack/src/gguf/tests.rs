@@ -579,9 +579,19 @@ fn what_releases_really_do_is_sound() {
             file.set("general.alignment", u32(64));
         }),
         ("no padding after the last tensor", "sound", |file| {
-            file.tensors.retain(|entry| !entry.name.starts_with(b"blk.2."));
-            file.add("blk.2.attn_norm.weight".to_owned(), vec![32]);
-            file.excess = 0;
+            end_in_half_an_alignment(file);
+            file.excess = -128;
+        }),
+        ("padding after the last tensor", "sound", |file| {
+            end_in_half_an_alignment(file)
+        }),
+        ("one byte less than the last tensor", "tensor-extent", |file| {
+            end_in_half_an_alignment(file);
+            file.excess = -129;
+        }),
+        ("one byte more than the padding", "trailing-bytes", |file| {
+            end_in_half_an_alignment(file);
+            file.excess = 1;
         }),
         ("prediction layers counted and left out", "sound", |file| {
             file.tensors.retain(|entry| !entry.name.starts_with(b"blk.2."));
@@ -612,6 +622,28 @@ fn what_releases_really_do_is_sound() {
             file.set("tokenizer.ggml.numbers", f32s(&[0.5; 1000]));
         }),
     ]);
+}
+
+/// The last tensor has 128 bytes, and the alignment is 256.
+fn end_in_half_an_alignment(file: &mut Builder) {
+    file.alignment = 256;
+    file.set("general.alignment", u32(256));
+    let last = file
+        .tensors
+        .iter()
+        .position(|entry| entry.name == b"output_norm.weight")
+        .unwrap();
+    let entry = file.tensors.remove(last);
+    file.tensors.push(entry);
+}
+
+#[test]
+fn a_name_cannot_redraw_the_terminal() {
+    let facts = inspect(&bent(|file| {
+        file.set("general.name", text("GLM \u{1b}[2J\u{202e}\r模型"))
+    }))
+    .unwrap();
+    assert_eq!(facts.name, "GLM \u{fffd}[2J\u{fffd}\u{fffd}模型");
 }
 
 #[test]
