@@ -483,10 +483,8 @@ impl Parser {
             // The other states of a call turn into text or into `Body` at the last step.
             _ => {}
         }
-        if !self.met_stop_text {
-            let held = self.content.1.finish();
-            push_content(events, self.content.2.push(&held));
-        }
+        let held = self.content.1.finish();
+        push_content(events, self.content.2.push(&held));
     }
 
     /// Text of the answer: its leading newlines go, stop texts end it, trailing white space waits.

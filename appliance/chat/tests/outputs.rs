@@ -1,6 +1,10 @@
 //! Answers of the demo model, cut in every way, and markup of every kind.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
 
 use jingui_chat::glm::{Channel, Parser};
 use jingui_chat::openai::{Answer, parse};

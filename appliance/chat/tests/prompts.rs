@@ -1,7 +1,11 @@
 //! Rendered prompts are byte for byte those of Python's Jinja (see `data/make_prompts.py`), and keep people's text
 //! apart from the template's markup.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests"
+)]
 
 use jingui_chat::{Json, Prompt, Template, TemplateError, openai};
 

@@ -143,6 +143,23 @@ fn a_template_that_asks_for_a_word_of_the_text_is_served() {
 }
 
 #[test]
+fn words_that_a_template_may_have_looked_at_are_still_text() {
+    let off = conversation(
+        r#"[{"role":"user","content":"plain /nothink"}]"#,
+        r#","reasoning_effort":"none""#,
+    );
+    let prompt = Template::compile(GLM46).unwrap().render(&off).unwrap();
+    let expected = [
+        scaffold("[gMASK]<sop><|user|>"),
+        text("\nplain "),
+        scaffold("/nothink<|assistant|>"),
+        text("\n"),
+        scaffold("<think></think>"),
+    ];
+    assert_eq!(prompt.segments(), expected);
+}
+
+#[test]
 fn a_template_that_acts_on_markup_which_stays_in_the_prompt_is_refused() {
     let source = "{{ 'yes ' if '<|user|>' in messages[0].content else 'no ' }}{{ messages[0].content }}";
     let template = Template::compile(source).unwrap();
