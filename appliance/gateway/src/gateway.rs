@@ -203,7 +203,9 @@ pub async fn serve(start: Start) -> Result<(), ServeFailure> {
             .turns
             .acquire_many(u32::try_from(ANSWER_COUNT_MAX).unwrap_or(u32::MAX))
             .await;
-        let _ = (&mut listening).await;
+        if !listening.is_finished() {
+            let _ended = (&mut listening).await;
+        }
     })
     .await;
     Ok(())

@@ -42,8 +42,10 @@ pub const HEADER_TIME_MAX: Duration = Duration::from_secs(20);
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest time in which a write makes no progress: the client does not read.
 pub const WRITE_STALL_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest header of a request in bytes, all fields together.
+/// Longest header of a request in bytes, the request line and all fields together.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of an HTTP/1 connection that are held before they are taken; the longest header fits.
+const CONNECTION_BUFFER_BYTES_MAX: usize = 2 * HEADER_BYTES_MAX;
 /// Fields in the header of an HTTP/1 request.
 pub const HEADER_COUNT_MAX: usize = 100;
 /// Requests at once on an HTTP/2 connection.
@@ -243,7 +245,8 @@ impl<A: Answerer> Connection<A> {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.header_time)
             .max_headers(HEADER_COUNT_MAX)
-            .max_buf_size(HEADER_BYTES_MAX);
+            .max_header_size(HEADER_BYTES_MAX)
+            .max_buf_size(CONNECTION_BUFFER_BYTES_MAX);
         let service = hyper::service::service_fn(|request| self.answer(request));
         let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
         // How a connection ended matters to nobody but its client.

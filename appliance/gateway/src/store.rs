@@ -6,11 +6,15 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Name of the file in the state folder.
 pub const FILE_NAME: &str = "gateway.sqlite";
+
+/// How long opening waits for a gateway that is on its way out to let the file go.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Form of the tables; a file of a later form is refused.
 const FORM: i64 = 1;
@@ -88,6 +92,7 @@ impl Store {
     /// Any [`StoreFailure`].
     pub fn open(folder: &Path) -> Result<Self, StoreFailure> {
         let mut connection = Connection::open(folder.join(FILE_NAME))?;
+        connection.busy_timeout(BUSY_TIME_MAX)?;
         connection.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE;
              PRAGMA journal_mode = WAL;
