@@ -5,7 +5,7 @@
 
 use jingui_trust::Sha256;
 
-use crate::json::{INTEGER_MAX, Json, Object};
+use crate::json::{INTEGER_MAX, Json, Object, hex};
 use crate::leaf::{FieldFault, LeafRefusal};
 
 /// Something that can stand in a leaf. `None` on the way out leaves the field away.
@@ -60,7 +60,7 @@ impl Field for bool {
 
 impl Field for Sha256 {
     fn write(&self) -> Option<Json> {
-        Some(Json::Text(self.to_string()))
+        Some(Json::Text(hex(self.as_bytes())))
     }
 
     fn read(json: Option<Json>) -> Result<Self, FieldFault> {
@@ -103,9 +103,9 @@ pub(crate) fn take<T: Field>(object: &mut Object, name: &'static str) -> Result<
 }
 
 /// Puts a member into an object.
-pub(crate) fn put<T: Field>(object: &mut Object, name: &str, value: &T) {
+pub(crate) fn put<T: Field>(object: &mut Object, name: &'static str, value: &T) {
     if let Some(json) = value.write() {
-        object.push((name.to_owned(), json));
+        object.push((name.into(), json));
     }
 }
 
@@ -113,7 +113,9 @@ pub(crate) fn put<T: Field>(object: &mut Object, name: &str, value: &T) {
 pub(crate) fn refuse_rest(object: &Object) -> Result<(), LeafRefusal> {
     match object.first() {
         None => Ok(()),
-        Some((name, _)) => Err(LeafRefusal::UnknownField { name: name.clone() }),
+        Some((name, _)) => Err(LeafRefusal::UnknownField {
+            name: name.to_string(),
+        }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The JSON of leaves: objects, lists, strings, non-negative integers and booleans, in the canonical form of
 //! RFC 8785. Nothing else exists here, so a float, a null or a huge number cannot get into a leaf.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Integers stay below 2^53, so that every JSON reader keeps them whole (RFC 8785, appendix D).
@@ -19,7 +20,7 @@ pub(crate) enum Json {
 }
 
 /// Names and values. Written in the order of names, whatever the order here.
-pub(crate) type Object = Vec<(String, Json)>;
+pub(crate) type Object = Vec<(Cow<'static, str>, Json)>;
 
 impl Json {
     /// Canonical bytes. Names of all our objects are ASCII, where order by bytes is RFC 8785's order by UTF-16.
@@ -66,6 +67,21 @@ impl Json {
     }
 }
 
+/// Lower-case hexadecimal digits: digests are most of what a leaf is made of, so no formatter is used.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| {
+        char::from(if nibble < 10 {
+            b'0' + nibble
+        } else {
+            b'a' + nibble - 10
+        })
+    };
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)])
+        .collect()
+}
+
 fn write_integer(value: u64, out: &mut String) {
     // Writing into a `String` cannot fail.
     let _ = write!(out, "{value}");
@@ -73,22 +89,33 @@ fn write_integer(value: u64, out: &mut String) {
 
 fn write_text(text: &str, out: &mut String) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\u{08}' => out.push_str("\\b"),
-            '\u{09}' => out.push_str("\\t"),
-            '\u{0a}' => out.push_str("\\n"),
-            '\u{0c}' => out.push_str("\\f"),
-            '\u{0d}' => out.push_str("\\r"),
-            c if c < ' ' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
+        let (plain, from) = rest.split_at(at);
+        out.push_str(plain);
+        let mut characters = from.chars();
+        if let Some(c) = characters.next() {
+            write_escape(c, out);
+        }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+fn write_escape(c: char, out: &mut String) {
+    match c {
+        '"' => out.push_str("\\\""),
+        '\\' => out.push_str("\\\\"),
+        '\u{08}' => out.push_str("\\b"),
+        '\u{09}' => out.push_str("\\t"),
+        '\u{0a}' => out.push_str("\\n"),
+        '\u{0c}' => out.push_str("\\f"),
+        '\u{0d}' => out.push_str("\\r"),
+        c => {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
         }
     }
-    out.push('"');
 }
 
 struct Reader<'a> {
@@ -137,7 +164,7 @@ impl<'a> Reader<'a> {
             if !self.eat(":") {
                 return None;
             }
-            members.push((name, self.value(depth)?));
+            members.push((name.into(), self.value(depth)?));
             if self.eat("}") {
                 return Some(Json::Object(members));
             }

@@ -408,7 +408,7 @@ impl Leaf {
         put(&mut object, "sess", &draft.session);
         put(&mut object, "src", &draft.source);
         put(&mut object, "evt", &draft.event.name().to_owned());
-        object.push(("det".to_owned(), Json::Object(draft.event.details())));
+        object.push(("det".into(), Json::Object(draft.event.details())));
         put(&mut object, "obj", &draft.object);
         put(&mut object, "out", &draft.outcome);
         put(&mut object, "why", &draft.why);

@@ -9,7 +9,7 @@ use crate::proof::{TlogProof, prove};
 use crate::support::{Disk, MemoryGuard, MemoryStorage};
 use crate::tile::StoredTree;
 use crate::tree::{is_consistent, leaf_hash, prove_consistency, prove_inclusion, root_at};
-use crate::verify::verify_with;
+use crate::verify::{verify, verify_with};
 use crate::writer::Writer;
 
 const LOG_VKEY: &str = "appliance.example/audit/0001+844a7c73+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
@@ -168,6 +168,13 @@ fn the_log_of_the_vector_is_intact_and_with_its_3_made_a_4_is_not() {
     assert_eq!(check(&disk).unwrap().checkpoint.size, 3);
     disk.put("checkpoint", CHECKPOINT.replace("\n3\n", "\n4\n"));
     assert_eq!(check(&disk).unwrap_err().code(), "audit.bad-signature");
+}
+
+#[test]
+fn a_log_whose_signed_entries_are_no_leaves_is_called_malformed() {
+    let failure = verify(&vector_log(), &LOG_VKEY.parse().unwrap(), None).unwrap_err();
+    assert_eq!(failure.code(), "audit.malformed");
+    assert_eq!(failure.facts(), [("place", "leaf 0".to_owned())]);
 }
 
 #[test]

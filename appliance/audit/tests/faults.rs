@@ -373,6 +373,26 @@ fn a_checkpoint_put_back_alone_is_healed_from_the_entries() {
 }
 
 #[test]
+fn a_guard_between_checkpoint_and_end_of_the_entries_is_checked_on_the_way() {
+    let disk = log_of(300);
+    let old = disk.file("checkpoint");
+    let (mut writer, _) = disk.open().unwrap();
+    grow(&mut writer, 310);
+    disk.arm(0, CrashedAfter);
+    writer.append(drafts(310..520)).unwrap_err();
+    disk.restart();
+    disk.put("checkpoint", old);
+    let forged = disk.snapshot();
+    let (writer, opened) = disk.open().unwrap();
+    assert_eq!((writer.size(), opened.recovered_count), (512, 212));
+    verify(&disk, &vkey(), None).unwrap();
+    let mut other = writer.checkpoint().clone();
+    (other.size, other.root) = (310, leaf_hash(b"other"));
+    forged.set_guard(Some(other.to_string().into()));
+    assert_eq!(forged.open().err().unwrap().code(), "audit.forked");
+}
+
+#[test]
 fn a_lost_damaged_or_foreign_guard_is_refused_and_an_older_true_one_is_not() {
     let disk = log_of(5);
     let old = disk.guard();

@@ -10,7 +10,7 @@ use jingui_audit::tile::{
 };
 use jingui_audit::tree::{leaf_hash, root_of};
 use jingui_audit::verdict::{Place, VerifyFailure};
-use jingui_audit::{Signer, Verdict, verify};
+use jingui_audit::{ReadStorage, Signer, Verdict, verify};
 use jingui_trust::log_key::LogKey;
 
 use support::{Disk, draft, drafts, grow, log_of, vkey};
@@ -422,6 +422,47 @@ fn a_copy_taken_while_the_log_grew_is_intact() {
     assert!(!disk.files().contains_key("tile/0/000.p/250"));
     assert_eq!(verify(&disk, &vkey(), None).unwrap().checkpoint.size, 250);
     assert_eq!(prove(&disk, &vkey(), 249).unwrap().proof.index, 249);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_gives_no_verdict() {
+    struct Broken(Disk, String);
+    impl ReadStorage for Broken {
+        fn read(&self, path: &str, bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
+            if path == self.1 {
+                Err(std::io::Error::other("broken"))
+            } else {
+                self.0.read(path, bytes_max)
+            }
+        }
+    }
+    let disk = log_of(300);
+    for path in disk.files().into_keys() {
+        let broken = Broken(disk.clone(), path.clone());
+        let failure = verify(&broken, &vkey(), None).unwrap_err();
+        assert_eq!(failure.code(), "audit.unreadable", "{path}");
+        assert_eq!(failure.facts(), [("place", path)]);
+    }
+}
+
+#[test]
+fn a_file_far_too_long_is_not_read_whole() {
+    struct Counting(Disk, std::cell::Cell<usize>);
+    impl ReadStorage for Counting {
+        fn read(&self, path: &str, bytes_max: usize) -> std::io::Result<Option<Vec<u8>>> {
+            self.1.set(self.1.get().max(bytes_max));
+            self.0.read(path, bytes_max)
+        }
+    }
+    let disk = log_of(5);
+    for path in disk.files().into_keys() {
+        let good = disk.file(&path);
+        disk.put(&path, [good.clone(), vec![0; 20 << 20]].concat());
+        let counting = Counting(disk.clone(), std::cell::Cell::new(0));
+        assert!(verify(&counting, &vkey(), None).is_err(), "{path}");
+        assert!(counting.1.get() < 17 << 20, "{path}");
+        disk.put(&path, good);
+    }
 }
 
 #[test]
