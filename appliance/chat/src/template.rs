@@ -4,9 +4,10 @@
 //! bounds on size, work and nesting. What they render must be what `transformers` renders, byte for byte, since the
 //! model was trained on that.
 //!
-//! A prompt keeps apart what may be special tokens and what may not. Cuts are made only next to special tokens of
-//! the template, where a tokenizer cuts anyway, so that a prompt without forged names becomes exactly the tokens of
-//! the whole text.
+//! A prompt keeps apart what may be special tokens and what may not. It is cut round everything in the template's own
+//! text that looks like the name of a special token. Which names are special is known to the tokenizer alone: it takes
+//! them from scaffolding only, and joins all else into one text again, so that a prompt without forged names becomes
+//! exactly the tokens of the whole.
 
 use minijinja::{Environment, Error, ErrorKind, Value};
 
@@ -22,26 +23,8 @@ pub const TEMPLATE_BYTES_MAX: usize = 256 * 1024;
 pub const CONVERSATION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest prompt.
 pub const PROMPT_BYTES_MAX: usize = 6 * 1024 * 1024;
-/// Longest name of the form `<|…|>` that is taken for a special token.
-const PIPE_NAME_BYTES_MAX: usize = 64;
-
-/// Names of special tokens in GLM vocabularies that have not the form `<|…|>`.
-const NAMES: &[&str] = &["[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
-/// Of these, names that stand in answers too. Tokenizers such as llama.cpp's know them as user-defined tokens and
-/// take them out of any text, even where special tokens are switched off.
-const VISIBLE_NAMES: &[&str] = &[
-    "<think>",
-    "</think>",
-    "<tool_call>",
-    "</tool_call>",
-    "<tool_response>",
-    "</tool_response>",
-    "<arg_key>",
-    "</arg_key>",
-    "<arg_value>",
-    "</arg_value>",
-    "/nothink",
-];
+/// Longest name that is taken for that of a special token.
+const NAME_BYTES_MAX: usize = 64;
 
 /// A compiled chat template.
 #[derive(Debug)]
@@ -63,7 +46,7 @@ pub enum Segment {
     /// Written by the template: names of special tokens in it are those tokens.
     Scaffold(String),
     /// Holds text of people, tools or documents, and the template's plain text round it: names of special tokens in
-    /// it are plain text. Two of these in a row are cut inside such a name and must be tokenised apart.
+    /// it are plain text.
     Text(String),
 }
 
@@ -534,7 +517,7 @@ fn segment(marked: &str, stand_ins: &StandIns, extent: Extent) -> Prompt {
                 }
                 // With marks alone replaced it is not known who wrote the words.
                 if stand_ins.occur_in(plain) || extent == Extent::Marks {
-                    push_text(&mut segments, &stand_ins.restore(plain));
+                    segments.push(Segment::Text(stand_ins.restore(plain)));
                 } else {
                     push_scaffold(&mut segments, plain);
                 }
@@ -545,16 +528,16 @@ fn segment(marked: &str, stand_ins: &StandIns, extent: Extent) -> Prompt {
 }
 
 enum Piece<'a> {
-    /// Name of a special token.
+    /// What looks like the name of a special token.
     Name(&'a str),
-    /// What stands between names; not empty.
+    /// What stands between them; not empty.
     Plain(&'a str),
 }
 
 fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut rest = text;
-    while let Some((place, name_len)) = first_name(rest, |name| !name.is_empty()) {
+    while let Some((place, name_len)) = first_name(rest) {
         let (plain, from_name) = rest.split_at(place);
         let (name, after) = from_name.split_at(name_len);
         if !plain.is_empty() {
@@ -569,49 +552,27 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Place and length of the first name of a special token that `is_wanted`.
-fn first_name(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(usize, usize)> {
-    text.match_indices(['<', '[', '/']).find_map(|(place, _)| {
-        let rest = text.get(place..)?;
-        let known = NAMES
-            .iter()
-            .chain(VISIBLE_NAMES)
-            .find(|name| rest.starts_with(**name))
-            .map(|name| name.len());
-        let len = known.or_else(|| pipe_name_len(rest))?;
-        rest.get(..len).is_some_and(&is_wanted).then_some((place, len))
+/// Place and length of the first thing that looks like a name of a special token, as GLM vocabularies have them:
+/// `<|user|>`, `</think>`, `[gMASK]`, and the one without brackets.
+fn first_name(text: &str) -> Option<(usize, usize)> {
+    text.match_indices(['<', '[', '/']).find_map(|(place, first)| {
+        let inside = text.get(place + first.len()..)?;
+        let (last, marks) = match first {
+            "<" => (">", "_-|/"),
+            "[" => ("]", "_-"),
+            _ => return inside.starts_with("nothink").then_some((place, "/nothink".len())),
+        };
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || marks.as_bytes().contains(byte);
+        let len = inside.bytes().take_while(is_part).count();
+        let is_name = (1..=NAME_BYTES_MAX).contains(&len) && inside.get(len..)?.starts_with(last);
+        is_name.then_some((place, first.len() + len + last.len()))
     })
-}
-
-/// Length of a name of the form `<|…|>` at the beginning of a text.
-fn pipe_name_len(text: &str) -> Option<usize> {
-    let word = text.strip_prefix("<|")?;
-    let len = word
-        .bytes()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        .count();
-    let is_name = len > 0 && len <= PIPE_NAME_BYTES_MAX && word.get(len..)?.starts_with("|>");
-    is_name.then_some("<|".len() + len + "|>".len())
 }
 
 fn push_scaffold(segments: &mut Vec<Segment>, more: &str) {
     match segments.last_mut() {
         Some(Segment::Scaffold(text)) => text.push_str(more),
         _ => segments.push(Segment::Scaffold(more.to_owned())),
-    }
-}
-
-/// Adds text, cut after the first character of each visible name in it.
-fn push_text(segments: &mut Vec<Segment>, text: &str) {
-    let mut rest = text;
-    while let Some((place, _)) = first_name(rest, |name| VISIBLE_NAMES.contains(&name)) {
-        // The first character of each name is ASCII.
-        let (head, tail) = rest.split_at(place + 1);
-        segments.push(Segment::Text(head.to_owned()));
-        rest = tail;
-    }
-    if !rest.is_empty() {
-        segments.push(Segment::Text(rest.to_owned()));
     }
 }
 

@@ -80,17 +80,18 @@ fn a_name_spread_over_parts_and_messages_is_not_put_together() {
 }
 
 #[test]
-fn names_that_tokenizers_find_in_any_text_are_cut() {
-    let prompt = Template::compile(GLM47)
+fn unknown_names_in_the_templates_own_text_are_scaffolding_too() {
+    let source =
+        "<new_token>{{ messages[0].content }}</new_token>[xMASK] [1, 2] < a > <|x|>{{ messages[0].content }}";
+    let prompt = Template::compile(source)
         .unwrap()
-        .render(&asks("a <think>b</think>"))
+        .render(&asks("</new_token>"))
         .unwrap();
     let expected = [
-        scaffold("[gMASK]<sop><|user|>"),
-        text("a <"),
-        text("think>b<"),
-        text("/think>"),
-        scaffold("<|assistant|><think>"),
+        scaffold("<new_token>"),
+        text("</new_token>"),
+        scaffold("</new_token>[xMASK] [1, 2] < a > <|x|>"),
+        text("</new_token>"),
     ];
     assert_eq!(prompt.segments(), expected);
 }
