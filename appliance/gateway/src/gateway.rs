@@ -14,6 +14,7 @@ use jingui_ipc::status::Status;
 use jingui_trust::Secret;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::answering::AnswerLimits;
@@ -148,7 +149,9 @@ pub async fn serve(start: Start) -> Result<(), ServeFailure> {
     start.listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(start.listener)?;
 
-    let store = Store::open(&start.state_folder)?;
+    // Opening may wait for a gateway that is on its way out.
+    let opening = tokio::task::spawn_blocking(move || Store::open(&start.state_folder));
+    let store = opening.await.map_err(|_| StoreFailure::Stopped)??;
     let clock = start.clock;
     let gateway = Arc::new(Gateway {
         supervisor: supervisor.clone(),
@@ -178,36 +181,18 @@ pub async fn serve(start: Start) -> Result<(), ServeFailure> {
         Arc::clone(&gateway.stop),
     ));
     // Sent when connections can already be accepted; they wait in the socket's queue until then.
-    if supervisor
-        .send(&ToSupervisor::Ready {
-            landlock_abi: start.landlock_abi,
-        })
-        .is_err()
-    {
-        return Ok(());
-    }
-    let deadline = tokio::select! {
-        () = supervisor.closed() => return Ok(()),
-        deadline = gateway.follow(&mut orders) => deadline,
+    let ready = ToSupervisor::Ready {
+        landlock_abi: start.landlock_abi,
     };
-    gateway.stop.close();
-    tokio::select! {
-        () = supervisor.closed() => return Ok(()),
-        _ended = &mut listening => {}
-        () = tokio::time::sleep(deadline) => {}
-    }
-    gateway.cut.close();
-    // What is still running gets its last event and its leaf.
-    let _ = tokio::time::timeout(LAST_WORDS_TIME, async {
-        let _ = gateway
-            .turns
-            .acquire_many(u32::try_from(ANSWER_COUNT_MAX).unwrap_or(u32::MAX))
-            .await;
-        if !listening.is_finished() {
-            let _ended = (&mut listening).await;
+    if supervisor.send(&ready).is_ok() {
+        tokio::select! {
+            () = supervisor.closed() => {}
+            () = gateway.work(&mut orders, &mut listening) => {}
         }
-    })
-    .await;
+    }
+    gateway.stop.close();
+    gateway.cut.close();
+    listening.abort();
     Ok(())
 }
 
@@ -224,6 +209,30 @@ async fn configuration(
 }
 
 impl Gateway {
+    /// Serves until a drain is over.
+    async fn work(
+        self: &Arc<Self>,
+        orders: &mut mpsc::Receiver<FromSupervisor>,
+        listening: &mut JoinHandle<()>,
+    ) {
+        let deadline = self.follow(orders).await;
+        self.stop.close();
+        // When every connection has ended there is nothing to cut.
+        if tokio::time::timeout(deadline, &mut *listening).await.is_ok() {
+            return;
+        }
+        self.cut.close();
+        // What is still running gets its last event and its leaf.
+        let last_words = async {
+            let _ = self
+                .turns
+                .acquire_many(u32::try_from(ANSWER_COUNT_MAX).unwrap_or(u32::MAX))
+                .await;
+            let _ = listening.await;
+        };
+        let _ = tokio::time::timeout(LAST_WORDS_TIME, last_words).await;
+    }
+
     /// Follows the supervisor's orders until it says to drain; returns the time for that.
     async fn follow(self: &Arc<Self>, orders: &mut mpsc::Receiver<FromSupervisor>) -> Duration {
         while let Some(FromSupervisor { message, descriptor }) = orders.recv().await {
