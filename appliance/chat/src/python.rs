@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, StringInput, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 
 /// Work of one rendering, in units of the engine: an instruction, or 64 bytes made or read. Templates scale with the
@@ -42,14 +42,59 @@ pub(crate) fn environment() -> Result<Environment<'static>, Error> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(RECURSION_MAX);
     environment.set_formatter(format_value);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.remove_global("debug");
     environment.add_filter("tojson", to_json);
+    environment.add_filter("trim", |text: StringInput<'_>, letters: Option<String>| {
+        strip(text.as_str(), letters.as_deref(), Ends::Both)
+    });
     environment.add_function("raise_exception", raise_exception);
     Ok(environment)
 }
 
+/// Methods of Python's strings, lists and dictionaries.
+fn method(state: &mut State<'_, '_>, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let ends = match name {
+        "strip" => Ends::Both,
+        "lstrip" => Ends::Left,
+        "rstrip" => Ends::Right,
+        _ => return minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+    };
+    let Some(text) = value.as_str() else {
+        return Err(Error::from(ErrorKind::UnknownMethod));
+    };
+    let (letters,): (Option<&str>,) = from_args(arguments)?;
+    Ok(Value::from(strip(text, letters, ends)))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Left,
+    Right,
+    Both,
+}
+
+/// `str.strip` and its halves. Python counts four separators as white space that Unicode does not.
+fn strip(text: &str, letters: Option<&str>, ends: Ends) -> String {
+    let is_space = |letter: char| letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter);
+    let is_stripped = |letter: char| letters.map_or(is_space(letter), |letters| letters.contains(letter));
+    let text = if ends == Ends::Right {
+        text
+    } else {
+        text.trim_start_matches(is_stripped)
+    };
+    let text = if ends == Ends::Left {
+        text
+    } else {
+        text.trim_end_matches(is_stripped)
+    };
+    text.to_owned()
+}
+
+/// What a template says when it refuses, cut to a length that fits an error message.
 fn raise_exception(message: String) -> Result<Value, Error> {
+    const LETTERS_MAX: usize = 300;
+    let message = message.chars().take(LETTERS_MAX).collect();
     Err(Error::new(ErrorKind::InvalidOperation, "the template refuses").with_source(Raised(message)))
 }
 
@@ -324,6 +369,30 @@ mod tests {
         for (source, expected) in cases {
             assert_eq!(render(source, value.clone()).unwrap(), expected, "{source}");
         }
+    }
+
+    #[test]
+    fn strip_and_trim_take_what_python_counts_as_white_space() {
+        // Checked with Python 3.11.
+        let text = "\u{1c}\u{3000} \u{85}a\u{200b} \u{1f}\n";
+        let cases = [
+            ("{{ x.strip() }}", "a\u{200b}"),
+            ("{{ x | trim }}", "a\u{200b}"),
+            ("{{ x.lstrip() }}", "a\u{200b} \u{1f}\n"),
+            ("{{ x.rstrip() }}", "\u{1c}\u{3000} \u{85}a\u{200b}"),
+            ("{{ x.strip().strip('a') }}", "\u{200b}"),
+            ("{{ '--a-'.strip('-') }}{{ '--a-' | trim('-') }}", "aa"),
+        ];
+        for (source, stripped) in cases {
+            assert_eq!(render(source, Value::from(text)).unwrap(), stripped, "{source}");
+        }
+    }
+
+    #[test]
+    fn json_is_written_down_to_the_bound_of_its_nesting() {
+        let nested = |depth: u32| (0..depth).fold(Value::from(1), |inner, _| Value::from(vec![inner]));
+        assert!(render("{{ x | tojson }}", nested(JSON_DEPTH_MAX)).is_ok());
+        assert!(render("{{ x | tojson }}", nested(JSON_DEPTH_MAX + 1)).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
     reason = "helpers of tests are tests"
 )]
 
-use jingui_chat::glm::{Channel, Parser};
+use jingui_chat::glm::{CALL_COUNT_MAX, CALL_HEAD_BYTES_MAX, Channel, KEY_BYTES_MAX, Parser};
 use jingui_chat::openai::{Answer, parse};
 use jingui_chat::{Conversation, Event, FinishReason, Json, Opening};
 use proptest::prelude::*;
@@ -281,6 +281,56 @@ fn a_broken_call_keeps_its_sound_arguments_and_the_rest_becomes_text() {
         let found: Vec<&str> = answer.tool_calls().map(|(_, arguments)| arguments).collect();
         assert_eq!((answer.content(), found), (content, calls), "{text}");
     }
+}
+
+#[test]
+fn bounds_of_calls_hold_at_the_limit_and_one_past_it() {
+    let tools = conversation(TOOLS, "[]");
+    let found = |text: &str| {
+        let cut = answer_of(&tools, Opening::Undecided, text.as_bytes().chunks(7));
+        assert_eq!(cut, whole(&tools, Opening::Undecided, text.as_bytes()));
+        let arguments = cut
+            .tool_calls()
+            .map(|(_, arguments)| arguments.len())
+            .sum::<usize>();
+        (cut.tool_calls().count(), arguments, cut.content().len())
+    };
+    let key = |length| {
+        format!(
+            "<tool_call>f<arg_key>{}</arg_key><arg_value>1</arg_value></tool_call>",
+            "k".repeat(length)
+        )
+    };
+    assert_eq!(found(&key(KEY_BYTES_MAX)), (1, KEY_BYTES_MAX + 6, 0));
+    let lost = "<arg_key></arg_key><arg_value>1</arg_value>".len();
+    assert_eq!(found(&key(KEY_BYTES_MAX + 1)), (1, 2, KEY_BYTES_MAX + 1 + lost));
+    let head = |length| format!("<tool_call>{}f</tool_call>", " ".repeat(length - 1));
+    assert_eq!(found(&head(CALL_HEAD_BYTES_MAX)), (1, 2, 0));
+    assert_eq!(found(&head(CALL_HEAD_BYTES_MAX + 1)).0, 0);
+    let call = "<tool_call>f</tool_call>";
+    let calls = |count: u32| call.repeat(count as usize);
+    assert_eq!(
+        found(&calls(CALL_COUNT_MAX)),
+        (CALL_COUNT_MAX as usize, 2 * CALL_COUNT_MAX as usize, 0)
+    );
+    assert_eq!(found(&calls(CALL_COUNT_MAX + 1)).0, CALL_COUNT_MAX as usize);
+    assert_eq!(found(&calls(CALL_COUNT_MAX + 1)).2, call.len());
+}
+
+#[test]
+fn an_indent_is_kept_and_thinking_is_found_behind_it() {
+    let plain = conversation("[]", "[]");
+    for (count, reasoning) in [(256, "a"), (257, "")] {
+        let text = format!("\n{}<think>a</think>b", " ".repeat(count));
+        for size in [1, 300, text.len()] {
+            let answer = answer_of(&plain, Opening::Undecided, text.as_bytes().chunks(size));
+            assert_eq!(answer.reasoning(), reasoning, "{count} {size}");
+        }
+    }
+    assert_eq!(
+        whole(&plain, Opening::Undecided, b"\n\n    indented").content(),
+        "    indented"
+    );
 }
 
 #[test]

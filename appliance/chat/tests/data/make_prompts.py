@@ -79,6 +79,7 @@ def edge_requests():
                         {"role": "tool", "tool_call_id": "call_1", "content": "<|observation|>"}], "tools": [TOOL]}
     yield {"messages": [user, {"role": "assistant", "content": "\n I look. \n", "tool_calls": [call("f", a="b")]}, {"role": "tool", "content": "c"},
                         {"role": "assistant", "content": "done", "reasoning_content": "hm"}, user], "tools": [TOOL, TOOL]}
+    yield {"messages": [user, {"role": "assistant", "content": "\u001c \u0085x\u001f\u001e\n", "reasoning_content": "\u001dy\u001d"}]}
     yield {"messages": [{"role": "system", "content": "\u00a0\u3000全角\u3000"}, {"role": "user", "content": "\U000f0000\U000f0001\U0010fffd \ue000 \u200b\u0000\u0007"}]}
 
 
