@@ -37,7 +37,7 @@ export function status(mood, startedAt, leafCount) {
     version: '0.1.0',
     serial: SERIAL,
     health: mood === 'ok' ? 'ok' : mood === 'stopped' ? 'stopped' : 'degraded',
-    reasons: mood === 'ok' ? [] : [mood === 'stopped' ? 'system.audit.unwritable' : 'engine.crashed'],
+    reasons: mood === 'ok' ? [] : [mood === 'stopped' ? 'audit.unwritable' : 'engine.crashed'],
     is_set_up: true,
     is_developer_mode: true,
     supervisor_pid: 41_210,

@@ -2,11 +2,14 @@
 // under the same content security policy. It is no part of the product. Sign-in is real: passwords and one-time
 // codes are checked, and a used code is refused.
 //
-//   node mock/server.mjs [--port N] [--demo FILE] [--setup] [--mood ok|restarting|stopped] [--token-ms N]
+//   node mock/server.mjs [--port N] [--demo FILE] [--setup] [--mood ok|restarting|stopped] [--token-ms N] [--tls DIR]
+//
+// With `--tls` it speaks https with DIR/chain.pem and DIR/key.pem, and names DIR/ca.pem in the demo file.
 
 import { createHmac, randomBytes, randomUUID } from 'node:crypto';
-import { createReadStream, existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { createReadStream, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { answer } from './answers.mjs';
@@ -43,14 +46,16 @@ const accounts = options.setup ? [] : ['system', 'security', 'audit', 'user'].ma
 const sessions = new Map();
 let leafCount = 24;
 
-const server = createServer((request, response) => {
+const listen = options.tls === undefined ? createServer : createTlsServer.bind(null, { cert: pem('chain.pem'), key: pem('key.pem') });
+const cookieName = options.tls === undefined ? 'jingui' : '__Host-jingui';
+const server = listen((request, response) => {
   handle(request, response).catch((error) => {
     console.error(error);
     response.destroy();
   });
 });
 server.listen(options.port, '127.0.0.1', () => {
-  const url = `http://127.0.0.1:${server.address().port}`;
+  const url = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${server.address().port}`;
   if (options.demo !== undefined) writeDemo(options.demo, url);
   console.log(`mock box at ${url}${options.setup ? `, setup code ${SETUP_CODE}` : ''}`);
 });
@@ -69,7 +74,7 @@ async function handle(request, response) {
 
 async function api(route, request, response) {
   if (request.method !== 'GET' && request.headers['x-jingui-console'] !== '1') return problem(request, response, 403, 'auth.session.missing');
-  const person = sessions.get(/(?:^|; )jingui=([^;]+)/.exec(request.headers.cookie ?? '')?.[1]);
+  const person = sessions.get(/(?:^|; )(?:__Host-)?jingui=([^;]+)/.exec(request.headers.cookie ?? '')?.[1]);
   switch (route) {
     case 'GET /api/setup':
       return json(response, 200, { is_set_up: accounts.length > 0 });
@@ -110,7 +115,7 @@ async function signIn(request, response) {
   const id = randomBytes(24).toString('hex');
   sessions.set(id, account);
   leafCount += 1;
-  response.setHeader('set-cookie', `jingui=${id}; HttpOnly; SameSite=Strict; Path=/`);
+  response.setHeader('set-cookie', `${cookieName}=${id}; HttpOnly; SameSite=Strict; Path=/${options.tls === undefined ? '' : '; Secure'}`);
   return json(response, 200, { username, role: account.role, expires_at: new Date(Date.now() + 900_000).toISOString() });
 }
 
@@ -171,7 +176,7 @@ function makeAccount(role) {
 function writeDemo(file, url) {
   mkdirSync(dirname(file), { recursive: true });
   const people = accounts.map(({ role, username, password, totp_secret }) => ({ role, username, password, totp_secret }));
-  writeFileSync(file, JSON.stringify({ base_url: url, ca_cert: null, api_key: 'none', accounts: people, model: MODEL.name }, null, 2), { mode: 0o600 });
+  writeFileSync(file, JSON.stringify({ base_url: url, ca_cert: options.tls === undefined ? null : join(options.tls, 'ca.pem'), api_key: 'none', accounts: people, model: MODEL.name }, null, 2), { mode: 0o600 });
 }
 
 function problem(request, response, code, name) {
@@ -196,7 +201,11 @@ function pause(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
+function pem(name) {
+  return readFileSync(join(options.tls, name));
+}
+
 function readOptions(words) {
   const value = (name) => (words.includes(name) ? words[words.indexOf(name) + 1] : undefined);
-  return { port: Number(value('--port') ?? 8480), demo: value('--demo'), setup: words.includes('--setup'), mood: value('--mood') ?? 'ok', tokenMs: Number(value('--token-ms') ?? 25) };
+  return { port: Number(value('--port') ?? 8480), demo: value('--demo'), setup: words.includes('--setup'), mood: value('--mood') ?? 'ok', tokenMs: Number(value('--token-ms') ?? 25), tls: value('--tls') };
 }

@@ -32,7 +32,10 @@ process.exit(isGood ? 0 : 1);
 
 async function runOn(file) {
   const box = readBox(file);
-  const key = await provenKey(box);
+  const key = await provenKey(box).catch((error) => {
+    console.error(`the certificate of ${box.origin} does not chain to ca_cert: ${error.message}`);
+    process.exit(1);
+  });
   const browser = await openBrowser(box, key, shots);
   try {
     return await runAll({ box, browser }, process.argv[2]);

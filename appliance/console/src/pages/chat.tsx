@@ -8,6 +8,8 @@ import { Announcer } from '../parts/announcer';
 import { Button } from '../parts/button';
 import { FaultNotice } from '../parts/fault-notice';
 import { usePolled } from '../parts/use-polled';
+import { pages } from '../paths';
+import { Link } from '../router';
 import { useWords } from '../words/words';
 import { Composer } from './chat/composer';
 import { Settings } from './chat/settings';
@@ -44,7 +46,7 @@ export function ChatPage() {
       <div className={css.scroller} ref={scroller} role="region" aria-label={t('chat.log')} tabIndex={0}>
         {fault === undefined ? null : <FaultNotice fault={fault} />}
         {turns.length === 0 ? (
-          <Welcome model={chosen} isKnown={models !== undefined} />
+          <Welcome model={chosen} />
         ) : (
           <ol className={css.turns}>
             {turns.map((turn) => (
@@ -54,6 +56,11 @@ export function ChatPage() {
         )}
       </div>
       {last === undefined ? null : <Announcer key={last.id} text={last.answer.content} isComplete={!isRunning(last.answer)} />}
+      {models !== undefined && chosen === undefined ? (
+        <p className={css.noModel} role="status">
+          {t('chat.noModel')} <Link to={pages.status}>{t('chat.toStatus')}</Link>
+        </p>
+      ) : null}
       <Composer isBusy={isBusy} hasModel={chosen !== undefined} isKnown={models !== undefined} onAsk={(question) => void ask(question)} />
     </div>
   );

@@ -30,16 +30,27 @@ export function ModelsPage() {
   );
 }
 
+/** A model that did not load proves less: its signature held when it was imported, and nothing is said of now. */
+function Signature({ state }: { state: string }) {
+  const { t } = useWords();
+  const hasFailed = state === 'failed';
+  return (
+    <>
+      <Badge tone={hasFailed ? 'warn' : 'good'} icon="shield">
+        {hasFailed ? t('models.signedOnce') : t('models.signed')}
+      </Badge>
+      <p>{hasFailed ? t('models.signedOnceText') : t('models.signedText')}</p>
+    </>
+  );
+}
+
 function Model({ model }: { model: ModelFacts }) {
   const { t, language } = useWords();
   const title = t('models.heading', { name: model.name, version: model.version });
   return (
     <Card title={title} aside={<ModelState state={model.state} />}>
       <div className={css.proof}>
-        <Badge tone="good" icon="shield">
-          {t('models.signed')}
-        </Badge>
-        <p>{t('models.signedText')}</p>
+        <Signature state={model.state} />
         <Facts
           facts={[
             { name: t('models.package'), value: <Digest value={model.package_digest} what={t('models.package')} /> },

@@ -51,16 +51,24 @@ export async function answerText(turn) {
   return parts.slice(1).join('\n').trim();
 }
 
+/** What the box answers this page, in the page's own session and on its own connection. */
+export function get(page, path) {
+  return page.evaluate(async (to) => {
+    const response = await fetch(to, { cache: 'no-store' });
+    return { status: response.status, body: await response.json() };
+  }, path);
+}
+
 export async function readModels(page) {
-  const response = await page.request.get('/api/models');
-  assert.equal(response.status(), 200);
-  return (await response.json()).data;
+  const { status, body } = await get(page, '/api/models');
+  assert.equal(status, 200);
+  return body.data;
 }
 
 export async function readStatus(page) {
-  const response = await page.request.get('/api/status');
-  assert.equal(response.status(), 200);
-  return response.json();
+  const { status, body } = await get(page, '/api/status');
+  assert.equal(status, 200);
+  return body;
 }
 
 export async function switchLanguage(page, from) {

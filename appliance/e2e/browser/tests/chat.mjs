@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { knownCase } from '../lib/box.mjs';
-import { answerText, ask, composer, ended, pattern, word } from '../lib/console.mjs';
+import { answerText, ask, composer, ended, pattern, readStatus, word } from '../lib/console.mjs';
 import { test } from '../lib/suite.mjs';
 
 const ZH = 'zh-CN';
@@ -27,7 +27,7 @@ test('a question gets its known answer, with tokens, time, ProduceID and the AI 
   assert.ok((await turn.innerText()).includes(word(ZH, 'chat.aiLabel')));
   const notice = page.locator('form').getByText(word(ZH, 'chat.aiNotice'));
   assert.ok(await notice.isVisible());
-  const status = await (await page.request.get('/api/status')).json();
+  const status = await readStatus(page);
   assert.ok(produceId.startsWith(`${status.serial}-`), `${produceId} begins with the serial ${status.serial}`);
   assert.ok(Number(produceId.slice(status.serial.length + 1)) < status.audit.size, 'the leaf is inside the signed log');
 });

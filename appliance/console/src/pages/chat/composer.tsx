@@ -68,7 +68,7 @@ export function Composer({ isBusy, hasModel, isKnown, onAsk }: ComposerProps) {
       <p className={css.notice}>
         <strong lang="zh-CN">{t('chat.aiNotice')}</strong> {t('chat.aiNoticeText')}
         <span id={`${id}-hint`} className={css.hint}>
-          {isKnown && !hasModel ? t('chat.noModel') : t('chat.keys')}
+          {t('chat.keys')}
         </span>
       </p>
     </form>

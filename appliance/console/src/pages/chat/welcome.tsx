@@ -10,12 +10,12 @@ const PROMISES: readonly { icon: IconName; text: Key }[] = [
   { icon: 'check', text: 'chat.promiseRecord' },
 ];
 
-export function Welcome({ model, isKnown }: { model: string | undefined; isKnown: boolean }) {
+export function Welcome({ model }: { model: string | undefined }) {
   const { t } = useWords();
   return (
     <div className={css.welcome}>
       <h2>{t('chat.welcome')}</h2>
-      {isKnown ? <p>{model === undefined ? t('chat.noModel') : t('chat.answeredBy', { model })}</p> : null}
+      {model === undefined ? null : <p>{t('chat.answeredBy', { model })}</p>}
       <ul className={css.promises}>
         {PROMISES.map((promise) => (
           <li key={promise.text}>

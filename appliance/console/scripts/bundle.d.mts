@@ -1,0 +1,1 @@
+export function fileFaults(name: string, text: string): string[];
