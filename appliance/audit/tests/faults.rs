@@ -190,7 +190,6 @@ fn no_fault_at_any_step_loses_an_acknowledged_leaf_or_bricks_the_log() {
         (256, 1),
         (250, 20),
         (511, 3),
-        (0, 256),
         (200, 256),
     ] {
         sweep(&log_of(start), start, count);
