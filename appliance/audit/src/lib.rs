@@ -12,7 +12,7 @@
 //! | [`note`], [`checkpoint`] | what is signed, and by whom |
 //! | [`leaf`], [`event`] | one record: canonical JSON with a closed list of events |
 //! | [`writer`] | the one place that makes a log grow |
-//! | [`verify`], [`verdict`] | the whole log recomputed from its entries, and what is wrong with it |
+//! | [`mod@verify`], [`verdict`] | the whole log recomputed from its entries, and what is wrong with it |
 //! | [`proof`] | evidence for a single leaf |
 
 pub mod checkpoint;
