@@ -84,6 +84,7 @@ impl Package {
         let refusal = self.verify().and_then(Verified::check_gguf).expect_err(code);
         assert_eq!(refusal.code(), code, "{refusal}");
         assert!(!refusal.is_failure());
+        assert_words_find_their_facts(&refusal);
         refusal
     }
 
@@ -144,6 +145,23 @@ impl Package {
             serde_json::from_slice(&fs::read(self.path("release.json")).unwrap()).unwrap();
         bend(&mut release);
         fs::write(self.path("release.json"), release.to_string()).unwrap();
+    }
+}
+
+/// No person may meet a text with a hole in it: each `{name}` of the code's words is one of the facts.
+fn assert_words_find_their_facts(refusal: &Refusal) {
+    let words: Value = serde_json::from_str(include_str!("../../messages/catalogue/model.json")).unwrap();
+    for text in words[refusal.code()]["en"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_str)
+    {
+        for piece in text.split('{').skip(1) {
+            let (name, _) = piece.split_once('}').unwrap();
+            let is_a_fact = refusal.facts().iter().any(|(fact, _)| *fact == name);
+            assert!(is_a_fact, "{} has no fact {name}", refusal.code());
+        }
     }
 }
 

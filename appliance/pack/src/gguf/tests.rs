@@ -18,7 +18,32 @@ fn bent(bend: impl FnOnce(&mut Builder)) -> Sparse {
 fn rule_of(file: &dyn ReadAt) -> &'static str {
     match inspect(file) {
         Ok(_) => "sound",
-        Err(refusal) => refusal.rule(),
+        Err(refusal) => {
+            assert_words_find_their_facts(refusal.code(), &refusal.facts());
+            refusal.rule()
+        }
+    }
+}
+
+/// No person may meet a text with a hole in it: each `{name}` of the code's words is one of the facts.
+#[track_caller]
+fn assert_words_find_their_facts(code: &str, facts: &[(&'static str, String)]) {
+    static WORDS: std::sync::LazyLock<serde_json::Value> = std::sync::LazyLock::new(|| {
+        serde_json::from_str(include_str!("../../../messages/catalogue/model.json")).unwrap()
+    });
+    for text in WORDS[code]["en"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(serde_json::Value::as_str)
+    {
+        for piece in text.split('{').skip(1) {
+            let (name, _) = piece.split_once('}').unwrap();
+            assert!(
+                facts.iter().any(|(fact, _)| *fact == name),
+                "{code} has no fact {name}: {facts:?}"
+            );
+        }
     }
 }
 
