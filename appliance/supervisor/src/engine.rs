@@ -45,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) process: Option<Process>,
     pub(crate) landlock_abi: u32,
     pub(crate) last_why: Option<String>,
+    /// Whether the gateway was told of this start of it: only then anybody is answered.
+    pub(crate) is_introduced: bool,
     /// Why the active model is not loaded: it was refused.
     pub(crate) refusal: Option<String>,
     model: Option<LoadedModel>,
@@ -75,6 +77,7 @@ impl Engine {
             process: None,
             landlock_abi: 0,
             last_why: None,
+            is_introduced: false,
             refusal: None,
             model: None,
             serving: None,
@@ -182,6 +185,7 @@ impl Supervisor {
         self.engine.generation.0 += 1;
         self.engine.landlock_abi = 0;
         self.engine.serving = None;
+        self.engine.is_introduced = false;
         self.engine.pulse = Pulse::default();
         if let Some(package) = self.models.active() {
             self.models.set_state(package, "loading");

@@ -253,6 +253,7 @@ impl Supervisor {
             Ok(pair) => pair,
             Err(error) => return crate::say(format_args!("no socket pair: {error}")),
         };
+        self.engine.is_introduced = true;
         self.post_engine(&jingui_ipc::engine::Order::Gateway, vec![to_engine.into()]);
         self.post_gateway(&ToGateway::Engine(Box::new(engine)), vec![to_gateway.into()]);
     }

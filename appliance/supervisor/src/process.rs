@@ -5,12 +5,13 @@
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use jingui_ipc::{Channel, ChannelError};
 use jingui_jail::{Child, Identity, Launch, LaunchError, Strictness};
@@ -137,8 +138,15 @@ impl Process {
         launch.strictness = Strictness::AllowMissing;
         let child = jingui_jail::launch(launch)?;
         let outbox = Outbox::start(&ours, role.name())?;
-        watch_exit(&child, role, generation, events.clone())?;
-        listen(ours, role, generation, events.clone(), said)?;
+        let socket = ours.try_clone()?;
+        let listener = listen(ours, role, generation, events.clone(), said)?;
+        let watch = Watch {
+            role,
+            generation,
+            socket,
+            listener,
+        };
+        watch_exit(&child, watch, events.clone())?;
         Ok(Self { child, outbox })
     }
 
@@ -177,15 +185,19 @@ fn give_away(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn watch_exit(
-    child: &Child,
+/// What the thread that waits for an exit holds.
+struct Watch {
     role: WorkerRole,
     generation: Generation,
-    events: SyncSender<Event>,
-) -> io::Result<()> {
+    socket: UnixStream,
+    listener: JoinHandle<()>,
+}
+
+/// Tells of the exit after all that the process said: its last words may be why.
+fn watch_exit(child: &Child, watch: Watch, events: SyncSender<Event>) -> io::Result<()> {
     let pidfd = child.pidfd().try_clone_to_owned()?;
     thread::Builder::new()
-        .name(format!("exit-of-{}", role.name()))
+        .name(format!("exit-of-{}", watch.role.name()))
         .spawn(move || {
             loop {
                 let mut watched = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
@@ -195,7 +207,10 @@ fn watch_exit(
                     _ => break,
                 }
             }
-            let _ = events.send(Event::Exited(role, generation));
+            // What was sent before is still read after this; a socket that somebody else holds open cannot delay us.
+            let _ = watch.socket.shutdown(Shutdown::Both);
+            let _ = watch.listener.join();
+            let _ = events.send(Event::Exited(watch.role, watch.generation));
         })?;
     Ok(())
 }
@@ -206,7 +221,7 @@ fn listen<M: DeserializeOwned + Send + 'static>(
     generation: Generation,
     events: SyncSender<Event>,
     said: fn(Generation, M) -> Event,
-) -> io::Result<()> {
+) -> io::Result<JoinHandle<()>> {
     let mut channel = Channel::new(socket);
     thread::Builder::new()
         .name(format!("from-{}", role.name()))
@@ -226,8 +241,7 @@ fn listen<M: DeserializeOwned + Send + 'static>(
                     return;
                 }
             }
-        })?;
-    Ok(())
+        })
 }
 
 /// A process that closed its socket has most likely died; its exit says more.

@@ -43,7 +43,7 @@ impl Supervisor {
         }];
         if self.models.active().is_some() && self.engine.refusal.is_none() {
             parts.push(Part {
-                is_serving: self.engine.life.is_serving(),
+                is_serving: self.engine.life.is_serving() && self.engine.is_introduced,
                 is_struck: self.engine.life.is_struck(),
                 why: self.engine.last_why.clone(),
                 starting: "engine.starting",
