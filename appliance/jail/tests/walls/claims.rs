@@ -416,7 +416,7 @@ fn a_dropped_child_is_gone() {
 
 /// Runs this program as a supervisor: its standard input is the socket by which it, or its child, speaks.
 /// The folder is for its temporary files, which it cannot remove when it is killed.
-fn start_parent(task: &str) -> (std::process::Child, UnixStream, tempfile::TempDir) {
+fn start_parent(task: &str) -> (Parent, UnixStream, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -428,7 +428,17 @@ fn start_parent(task: &str) -> (std::process::Child, UnixStream, tempfile::TempD
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
         .unwrap();
-    (parent, ours, folder)
+    (Parent(parent), ours, folder)
+}
+
+/// Does not outlive a claim that fails.
+struct Parent(std::process::Child);
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn a_child_dies_with_its_parent() {
@@ -437,8 +447,8 @@ fn a_child_dies_with_its_parent() {
         let mut word = [0; 5];
         ours.read_exact(&mut word).unwrap();
         assert_eq!(&word, b"ready");
-        parent.kill().unwrap();
-        parent.wait().unwrap();
+        parent.0.kill().unwrap();
+        parent.0.wait().unwrap();
         // The child held the last copy of the other end and waits for ever: the end comes by its death alone.
         let mut rest = Vec::new();
         ours.read_to_end(&mut rest).expect("the child is gone");
@@ -478,7 +488,7 @@ fn a_program_that_was_not_launched_does_not_confine_itself() {
     let (mut parent, mut ours, _folder) = start_parent("confine-itself");
     let mut said = String::new();
     ours.read_to_string(&mut said).unwrap();
-    parent.wait().unwrap();
+    parent.0.wait().unwrap();
     assert_eq!(said, "not launched");
     assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
 }
@@ -502,7 +512,7 @@ fn hear_parent(task: &str) -> String {
     let (mut parent, mut ours, _folder) = start_parent(task);
     let mut said = String::new();
     ours.read_to_string(&mut said).unwrap();
-    assert!(parent.wait().unwrap().success(), "{task}: {said}");
+    assert!(parent.0.wait().unwrap().success(), "{task}: {said}");
     said
 }
 
