@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { answerText, ask, composer, fillSignIn, get, goTo, switchLanguage, word } from '../lib/console.mjs';
+import { answerText, ask, composer, get, goTo, proveOneself, switchLanguage, word } from '../lib/console.mjs';
 import { test } from '../lib/suite.mjs';
 import { freshCode } from '../lib/totp.mjs';
 
@@ -88,8 +88,7 @@ test(
     await page.context().clearCookies();
     await page.getByRole('link', { name: word(ZH, 'status.title'), exact: true }).click();
     await page.getByText(word(ZH, 'signin.expired')).waitFor();
-    await fillSignIn(page, ZH, { ...account, code: await freshCode(account) });
-    await page.keyboard.press('Enter');
+    await proveOneself(page, ZH, account);
     await page.getByRole('heading', { level: 1, name: word(ZH, 'status.title') }).waitFor();
     await goTo(page, ZH, 'chat');
     assert.equal(await answerText(page.locator('ol > li').first()), ANSWER);
