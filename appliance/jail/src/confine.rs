@@ -96,9 +96,9 @@ impl ConfineError {
 /// Confines the calling process for good, as its profile says.
 ///
 /// Call it first thing in `main`, before any thread, with a process that [`crate::launch`] started. Afterwards the
-/// process has an empty read-only root (the gateway: its folder as `/state`, in which it is), no capability, no core dump, and only
-/// the system calls of `seccomp/*.json`. It cannot open what it did not hold, so nothing can be loaded later: no
-/// time zone, no locale, no shared library. Executable memory cannot be made.
+/// process has an empty read-only root (the gateway: its folder as `/state`, in which it is), no capability, no core
+/// dump, and only the system calls of `seccomp/*.json`. It cannot open what it did not hold, so nothing can be loaded
+/// later: no time zone, no locale, no shared library. Executable memory cannot be made.
 ///
 /// # Errors
 /// Any [`ConfineError`]; the process must end then.
