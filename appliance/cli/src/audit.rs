@@ -259,3 +259,29 @@ fn root_of(checkpoint: &Checkpoint) -> String {
         .unwrap_or_default()
         .to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outgrown_partial_tile_is_cut_from_the_full_one() {
+        let mut full = Vec::new();
+        for entry in 0..=255_u8 {
+            assert!(push_entry(&mut full, &[entry; 3]));
+        }
+        let entries = TileName {
+            kind: Kind::Entries,
+            index: 0,
+            width: 2,
+        };
+        assert_eq!(shorten(entries, &full).unwrap(), [0, 3, 0, 0, 0, 0, 3, 1, 1, 1]);
+        let hashes = TileName {
+            kind: Kind::Hashes(0),
+            index: 0,
+            width: 1,
+        };
+        assert_eq!(shorten(hashes, &full).unwrap(), full[..HASH_BYTES]);
+        assert_eq!(shorten(hashes, &full[..HASH_BYTES - 1]), None);
+    }
+}

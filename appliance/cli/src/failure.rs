@@ -82,3 +82,44 @@ impl From<Fault> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_rely_on() {
+        let codes = [
+            Exit::Done,
+            Exit::Bad,
+            Exit::Refused,
+            Exit::NotAllowed,
+            Exit::Unavailable,
+            Exit::Usage,
+        ];
+        assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 64]);
+    }
+
+    /// Texts in the sources that look like codes or phrases, so that none is without words.
+    #[test]
+    fn every_code_and_phrase_in_the_sources_has_words() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for quoted in text.split('"').skip(1).step_by(2) {
+                let is_word = quoted
+                    .chars()
+                    .all(|sign| sign.is_ascii_lowercase() || matches!(sign, '.' | '-'));
+                let is_of = |area: &str| quoted.starts_with(area) && is_word;
+                if is_of("cli.") {
+                    let none: &[(&str, &str)] = &[];
+                    let found = jingui_messages::phrase(quoted, jingui_messages::Language::English, none);
+                    assert!(found.is_some(), "{quoted}");
+                } else if is_of("system.") || is_of("auth.") || is_of("audit.") || is_of("model.") {
+                    assert!(jingui_messages::is_known(quoted), "{quoted}");
+                }
+            }
+        }
+    }
+}
