@@ -1,8 +1,9 @@
 //! How fast the engine is with a given GGUF file, measured through its sockets as the gateway sees it.
 //!
 //! `engine_bench FILE.gguf [--threads N] [--prompt-tokens N] [--new-tokens N] [--repeats N] [--streams N,N]` prints
-//! one JSON object. Prefill is one prompt alone, to its first token. Decode is the tokens of all streams, from the
-//! moment when each has its first one. Medians over the repeats. Weights need not be trained: nothing depends on what
+//! one JSON object whose figures end in `_per_second`. Prefill is one prompt alone in an engine for so many streams, to
+//! its first token. Decode is the tokens of so many streams together, from the moment when each has its first one.
+//! Medians over the repeats. Weights need not be trained: nothing depends on what
 //! is said.
 
 use std::fs::File;
@@ -17,7 +18,16 @@ use serde_json::json;
 
 fn main() -> anyhow::Result<()> {
     let options = Options::read(std::env::args().skip(1))?;
-    let mut runs = Vec::new();
+    let mut report = serde_json::Map::new();
+    report.insert(
+        "weights_bytes".to_owned(),
+        json!(std::fs::metadata(&options.model)?.len()),
+    );
+    report.insert("threads".to_owned(), json!(options.threads));
+    report.insert("prompt_tokens".to_owned(), json!(options.prompt_tokens));
+    report.insert("new_tokens".to_owned(), json!(options.new_tokens));
+    report.insert("repeats".to_owned(), json!(options.repeats));
+    report.insert("cpu".to_owned(), json!(jingui_llama::system_facts()));
     for stream_count in &options.stream_counts {
         let mut engine = Engine::start(&options, *stream_count)?;
         let mut prefill = Vec::new();
@@ -31,23 +41,16 @@ fn main() -> anyhow::Result<()> {
                 decode.push(decoded);
             }
         }
-        runs.push(json!({
-            "streams": stream_count,
-            "prefill_tokens_per_s": median(&mut prefill),
-            "decode_tokens_per_s": median(&mut decode),
-        }));
+        report.insert(
+            format!("prefill_of_{stream_count}_tokens_per_second"),
+            json!(median(&mut prefill)),
+        );
+        report.insert(
+            format!("decode_of_{stream_count}_tokens_per_second"),
+            json!(median(&mut decode)),
+        );
     }
-    let report = json!({
-        "bench": "engine",
-        "weights_bytes": std::fs::metadata(&options.model)?.len(),
-        "threads": options.threads,
-        "prompt_tokens": options.prompt_tokens,
-        "new_tokens": options.new_tokens,
-        "repeats": options.repeats,
-        "cpu": jingui_llama::system_facts(),
-        "runs": runs,
-    });
-    println!("{report:#}");
+    println!("{:#}", serde_json::Value::Object(report));
     Ok(())
 }
 

@@ -14,6 +14,9 @@ pub const BATCH_TOKENS: u32 = 512;
 /// Most streams at once: half of what llama.cpp has sequences for; the other half is for cached prefixes.
 pub const STREAM_COUNT_MAX: u32 = 128;
 
+/// Most threads that ggml takes; a larger machine is used in part.
+const THREAD_COUNT_MAX: u32 = 512;
+
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadFailure {
@@ -120,7 +123,7 @@ pub fn load(
         context_tokens,
         sequence_count: order.stream_count,
         batch_tokens: BATCH_TOKENS,
-        thread_count: order.thread_count,
+        thread_count: order.thread_count.min(THREAD_COUNT_MAX),
     };
     let mut context = Context::new(model, shape).map_err(LoadFailure::Context)?;
     compute_one_token(&mut context)?;

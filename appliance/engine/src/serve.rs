@@ -81,8 +81,13 @@ pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Resul
         thread,
     };
     channel.send(&serving)?;
-    supervise(&mut channel, &pulse, &mut orders)?;
-    orders.end()
+    match supervise(&mut channel, &pulse, &mut orders) {
+        Ok(()) => orders.end(),
+        Err(error) => {
+            orders.stop();
+            Err(error.into())
+        }
+    }
 }
 
 fn first_order(channel: &mut Channel) -> Result<Load, EngineError> {
@@ -126,6 +131,10 @@ fn permille(part: f32) -> u16 {
     (part.clamp(0.0, 1.0) * 1000.0) as u16
 }
 
+/// How long a worker that must end waits for its step thread: C++ must not compute while the process takes itself down.
+const STOP_PATIENCE: Duration = Duration::from_secs(2);
+const STOP_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+
 /// A worker that serves.
 struct Serving {
     connector: Connector,
@@ -139,6 +148,20 @@ impl Serving {
         drop(self.commands);
         self.connector.flush();
         Ok(outcome?)
+    }
+
+    /// Ends the streams, which their gateway is told, and waits a moment for the step thread. One that hangs is left to
+    /// the end of the process.
+    fn stop(self) {
+        let _hangs_or_has_ended = self.commands.try_send(Command::Drain(Instant::now()));
+        self.connector.interrupt.cut_short_all();
+        let until = Instant::now() + STOP_PATIENCE;
+        while !self.thread.is_finished() && Instant::now() < until {
+            thread::sleep(STOP_LOOK_INTERVAL);
+        }
+        if self.thread.is_finished() {
+            self.connector.flush();
+        }
     }
 }
 

@@ -563,3 +563,28 @@ impl StepLoop {
             .position(|place| place.as_ref().is_some_and(|stream| stream.id == id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_that_is_prefilled_alone_can_cut_its_step_short() {
+        let abort = AbortFlag::default();
+        let interrupt = Interrupt::new(abort.clone());
+        let is_cut = |alone: Option<u64>, stream: u64| {
+            abort.lower();
+            interrupt.set_alone(alone);
+            interrupt.cut_short(stream);
+            abort.is_raised()
+        };
+        assert!(is_cut(Some(5), 5));
+        assert!(is_cut(Some(0), 0));
+        assert!(!is_cut(Some(5), 6));
+        assert!(!is_cut(None, 0));
+        assert!(!is_cut(None, 5));
+        abort.lower();
+        interrupt.cut_short_all();
+        assert!(abort.is_raised());
+    }
+}

@@ -124,6 +124,12 @@ impl AbortFlag {
         self.0.is_raised.store(false, Ordering::Release);
     }
 
+    /// Whether decodes end at once.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.is_raised.load(Ordering::Acquire)
+    }
+
     /// Graph nodes begun since the context was made. Grows while a decode makes progress.
     #[must_use]
     pub fn node_count(&self) -> u64 {

@@ -161,7 +161,10 @@ impl Model {
                 value.len(),
             )
         };
-        let length = usize::try_from(length).ok()?;
+        // The length that the whole value has; the buffer also holds a NUL.
+        let length = usize::try_from(length)
+            .ok()
+            .filter(|length| *length < value.len())?;
         Some(String::from_utf8_lossy(value.get(..length)?).into_owned())
     }
 

@@ -71,14 +71,6 @@ fn what_cannot_be_loaded_is_named() {
         },
         codes::LOAD_SHAPE,
     );
-    check(
-        model(),
-        Load {
-            thread_count: 513,
-            ..good.clone()
-        },
-        codes::LOAD_SHAPE,
-    );
 
     let mut nonsense = tempfile::tempfile().unwrap();
     nonsense.write_all(&[7; 4096]).unwrap();
@@ -160,9 +152,21 @@ fn an_order_for_a_gateway_without_its_socket_ends_the_engine() {
 
 #[test]
 fn the_engine_ends_with_its_supervisor() {
-    let engine = Engine::serving(1, 512);
+    let mut engine = Engine::serving(1, 2048);
+    let mut gateway = engine.connect();
+    (0..2).for_each(|stream| gateway.generate(endless(stream)));
+    gateway.first_token(0);
     drop(engine.supervisor);
+    let answers = gateway.answers([0, 1]);
+    let draining = Finish::Failed {
+        code: codes::DRAINING.to_owned(),
+    };
+    assert!(
+        answers.values().all(|answer| *answer.finish() == draining),
+        "their gateway is told"
+    );
     let outcome = engine.thread.join().unwrap();
+    assert!(gateway.is_closed());
     assert!(matches!(
         outcome,
         Err(EngineError::Supervision(SupervisionError::Gone))
