@@ -156,7 +156,12 @@ impl Supervisor {
 
     /// Something happened to the engine: act on it.
     pub(crate) fn engine_happens(&mut self, happening: Happening) {
-        let mut orders = self.engine.life.advance(happening, self.clock.now());
+        self.engine_happens_at(happening, self.clock.now());
+    }
+
+    /// As [`Supervisor::engine_happens`], judged as of that moment.
+    pub(crate) fn engine_happens_at(&mut self, happening: Happening, now: Millis) {
+        let mut orders = self.engine.life.advance(happening, now);
         while let Some(order) = orders.pop_front() {
             match order {
                 Order::Launch => {
@@ -332,6 +337,10 @@ impl Supervisor {
     }
 
     fn on_engine_serves(&mut self, serving: ServingAs) {
+        if self.engine.life.is_serving() {
+            // Said once; who says it again is not our program.
+            return self.engine_happens(Happening::Broke(Why::BrokenConversation));
+        }
         self.engine_happens(Happening::Serves);
         self.engine.serving = Some(serving);
         let Some(model) = &self.engine.model else { return };
@@ -364,11 +373,11 @@ impl Supervisor {
     }
 
     /// A busy engine that made no step for too long is hung.
-    pub(crate) fn watch_steps(&mut self) {
+    pub(crate) fn watch_steps(&mut self, now: Millis) {
         if self
             .engine
             .step_deadline()
-            .is_some_and(|deadline| deadline <= self.clock.now())
+            .is_some_and(|deadline| deadline <= now)
         {
             self.engine_happens(Happening::Broke(Why::Hung));
         }
