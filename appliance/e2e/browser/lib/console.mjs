@@ -35,6 +35,28 @@ export async function proveOneself(page, language, account) {
   assert.fail('no code was taken');
 }
 
+/** Whose session the tests share that are not about sign-in: each code works once, so sessions are dear. */
+export function sessionAccount(box) {
+  return box.accounts[1];
+}
+
+/** The shared session's cookies, from one sign-in at the first need. */
+export async function sharedSession(box, browser) {
+  if (box.session === undefined) {
+    const page = await browser.page({ language: 'zh-CN' });
+    await signIn(page, 'zh-CN', sessionAccount(box));
+    await shareSession(box, page);
+    await page.context().close();
+  }
+  return box.session;
+}
+
+/** From now on the tests go on in the session of this page. Its choice of language stays its own. */
+export async function shareSession(box, page) {
+  const { cookies } = await page.context().storageState();
+  box.session = { cookies, origins: [] };
+}
+
 export async function goTo(page, language, name) {
   await page.getByRole('navigation').getByRole('link', { name: word(language, `${name}.title`) }).click();
   await page.getByRole('heading', { level: 1, name: word(language, `${name}.title`), exact: true }).waitFor();

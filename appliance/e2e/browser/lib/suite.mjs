@@ -1,6 +1,7 @@
 // Tests named as claims, run one after another; each one also claims that the browser saw nothing wrong.
 
 import assert from 'node:assert/strict';
+import { sharedSession } from './console.mjs';
 
 const tests = [];
 
@@ -21,8 +22,10 @@ export async function runAll(world, only) {
       pages.push(page);
       return page;
     };
+    /** A page of somebody who is signed in. */
+    const inside = async (options) => open({ state: await sharedSession(world.box, world.browser), ...options });
     try {
-      await run({ ...world, open });
+      await run({ ...world, open, inside });
       assert.deepEqual(world.browser.takeSeen(), [], 'the browser saw what it must not see');
       passed += 1;
       console.log(`ok      ${claim} (${Date.now() - startedAt} ms)`);

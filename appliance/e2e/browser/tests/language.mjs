@@ -37,8 +37,8 @@ async function assertLanguage(page, language, where) {
   assert.equal(await page.locator('html').getAttribute('lang'), language);
 }
 
-test('the language switch changes every visible string on every page', async ({ box, browser, open }) => {
-  const page = await open({ state: box.state });
+test('the language switch changes every visible string on every page', async ({ browser, inside }) => {
+  const page = await inside();
   await page.goto('/chat');
   await ask(page, 'zh-CN', 'Who can read the audit log?');
   for (const name of ['chat', 'models', 'status']) {
@@ -64,8 +64,8 @@ test('sign-in speaks both languages', async ({ browser, open }) => {
   await browser.shot(page, 'signin-en');
 });
 
-test('the chosen language is remembered', async ({ box, open }) => {
-  const page = await open({ state: box.state, language: 'en' });
+test('the chosen language is remembered', async ({ inside }) => {
+  const page = await inside({ language: 'en' });
   await page.goto('/models');
   await switchLanguage(page, 'en');
   await page.reload();

@@ -12,8 +12,8 @@ async function valueOf(scope, name) {
   return value.first();
 }
 
-test('the models page shows the verified signature, the whole digests and the facts', async ({ box, browser, open }) => {
-  const page = await open({ state: box.state });
+test('the models page shows the verified signature, the whole digests and the facts', async ({ browser, inside }) => {
+  const page = await inside();
   await page.goto('/models');
   const models = await readModels(page);
   const model = models.find((one) => one.state === 'serving');
@@ -37,8 +37,8 @@ test('the models page shows the verified signature, the whole digests and the fa
   await browser.shot(page, 'models-zh');
 });
 
-test('a digest is copied whole', async ({ box, open }) => {
-  const page = await open({ state: box.state });
+test('a digest is copied whole', async ({ inside }) => {
+  const page = await inside();
   await page.goto('/models');
   const [model] = await readModels(page);
   await page.getByRole('button', { name: word(ZH, 'copy.name', { action: word(ZH, 'copy.action'), what: word(ZH, 'models.weights') }) }).click();
@@ -50,8 +50,8 @@ test('a digest is copied whole', async ({ box, open }) => {
   assert.equal(await field.inputValue(), model.weights_digest);
 });
 
-test('the status page begins with health and shows each process, guarantee and the audit log', async ({ box, browser, open }) => {
-  const page = await open({ state: box.state });
+test('the status page begins with health and shows each process, guarantee and the audit log', async ({ box, browser, inside }) => {
+  const page = await inside();
   await page.goto('/status');
   const status = await readStatus(page);
   const health = page.getByRole('region', { name: word(ZH, 'health.title') });
@@ -82,9 +82,9 @@ test('the status page begins with health and shows each process, guarantee and t
   await browser.shot(page, 'status-guarantees-zh');
 });
 
-test('each guarantee and each reason has words of its own', async ({ box, open }) => {
+test('each guarantee and each reason has words of its own', async ({ inside }) => {
   for (const language of [ZH, 'en']) {
-    const page = await open({ state: box.state, language });
+    const page = await inside({ language });
     await page.goto('/status');
     const guarantees = page.getByRole('region', { name: word(language, 'guarantee.title'), exact: true });
     const items = guarantees.getByRole('listitem');
@@ -99,8 +99,8 @@ test('each guarantee and each reason has words of its own', async ({ box, open }
   }
 });
 
-test('the status page refreshes by itself', async ({ box, open }) => {
-  const page = await open({ state: box.state });
+test('the status page refreshes by itself', async ({ inside }) => {
+  const page = await inside();
   await page.goto('/status');
   const readAt = page.getByText(pattern(ZH, 'status.readAt'));
   const first = await readAt.innerText();
@@ -110,8 +110,8 @@ test('the status page refreshes by itself', async ({ box, open }) => {
 
 test(
   'the status page says when the box does not answer, and recovers',
-  async ({ box, open }) => {
-    const page = await open({ state: box.state });
+  async ({ inside }) => {
+    const page = await inside();
     await page.goto('/status');
     await page.getByRole('region', { name: word(ZH, 'health.title') }).waitFor();
     await page.route('**/api/status', (route) => route.abort());

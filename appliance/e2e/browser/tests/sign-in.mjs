@@ -63,10 +63,6 @@ test('an address behind sign-in leads to sign-in and from there to the page', as
   assert.equal(cookies.length, 1);
   assert.ok(cookies[0].httpOnly && cookies[0].sameSite === 'Strict', JSON.stringify(cookies[0]));
   if (box.origin.startsWith('https:')) assert.ok(cookies[0].secure && cookies[0].name.startsWith('__Host-'));
-  // The tests that follow go on in this session.
-  box.state = await page.context().storageState();
-  box.state.origins = [];
-  box.person = box.accounts[1];
   await browser.shot(page, 'status-en');
 });
 
