@@ -21,6 +21,8 @@ use crate::screen::{NO_FACTS, Screen};
 const LOGIN_BYTES_MAX: u64 = 1024 * 1024;
 /// How often all codes of a moment may turn out used before we give up.
 const WAITS_MAX: u32 = 2;
+/// Seconds before the end of a step in which the code of the step before is not tried.
+const MARGIN_SECONDS: u64 = 5;
 const REPLAYED: &str = "auth.code.replayed";
 
 /// A file with accounts.
@@ -58,7 +60,7 @@ pub(crate) fn prove(
     };
     let accounts = accounts_of(&read(path)?, roles)?;
     let mut wait_count = 0;
-    let mut step = now_step().saturating_sub(STEPS_OFF_MAX);
+    let mut step = first_step(unix_seconds());
     loop {
         match act(accounts
             .iter()
@@ -104,10 +106,26 @@ impl Account {
 
 /// The present step of one-time codes.
 pub(crate) fn now_step() -> u64 {
-    let since = SystemTime::now()
+    step_at(unix_seconds())
+}
+
+/// The oldest step whose code is still taken when it arrives. Near the end of a step, the code of the one before may
+/// be too old by then, and a wrong try counts towards a lock.
+const fn first_step(unix_seconds: u64) -> u64 {
+    let is_near_end = unix_seconds % STEP_SECONDS + MARGIN_SECONDS >= STEP_SECONDS;
+    let step = step_at(unix_seconds);
+    if is_near_end {
+        step
+    } else {
+        step.saturating_sub(STEPS_OFF_MAX)
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    step_at(since.as_secs())
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// Asks a question and reads one line.
@@ -186,10 +204,7 @@ fn ask_proof(screen: &Screen, role: Role) -> Result<Proof, Failure> {
 
 fn wait_for_step(step: u64) {
     while now_step() < step {
-        let since = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let left = STEP_SECONDS - since.as_secs() % STEP_SECONDS;
+        let left = STEP_SECONDS - unix_seconds() % STEP_SECONDS;
         thread::sleep(Duration::from_secs(left));
     }
 }
@@ -234,12 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn the_code_before_is_tried_only_while_it_cannot_be_late() {
+        let step = 1_000;
+        let start = step * STEP_SECONDS;
+        assert_eq!(first_step(start), step - 1);
+        assert_eq!(first_step(start + STEP_SECONDS - MARGIN_SECONDS - 1), step - 1);
+        assert_eq!(first_step(start + STEP_SECONDS - MARGIN_SECONDS), step);
+        assert_eq!(first_step(start + STEP_SECONDS - 1), step);
+    }
+
+    #[test]
     fn a_used_code_leads_to_the_next_one_and_other_refusals_to_the_end() {
         let (_folder, path) = login_file();
         let mut codes = Vec::new();
         prove(&screen(), Some(&path), &[Role::Audit], |proofs| {
             codes.push(proofs[0].code.0.clone());
-            if codes.len() < 3 {
+            if codes.len() < 2 {
                 Err(Failure::new(Exit::NotAllowed, REPLAYED))
             } else {
                 Ok(Reply::Done { leaf_index: 1 })
@@ -247,7 +272,7 @@ mod tests {
         })
         .unwrap();
         let distinct: std::collections::BTreeSet<_> = codes.iter().collect();
-        assert_eq!(distinct.len(), 3);
+        assert_eq!(distinct.len(), 2);
         let mut count = 0;
         let wrong = prove(&screen(), Some(&path), &[Role::Audit], |_| {
             count += 1;

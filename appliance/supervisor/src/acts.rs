@@ -797,8 +797,7 @@ impl Supervisor {
     }
 
     /// Acts that wait for the gateway give up when it is gone or too late.
-    pub(crate) fn give_up_tasks(&mut self, is_gateway_gone: bool) {
-        let now = self.clock.now();
+    pub(crate) fn give_up_tasks(&mut self, now: Millis, is_gateway_gone: bool) {
         let late: Vec<ActId> = self
             .acts
             .running

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jingui_audit::leaf::Draft;
+use jingui_audit::leaf::{Draft, Role};
 use jingui_audit::storage::{GuardStore, ReadStorage, Storage};
 use jingui_audit::writer::{AppendFailure, BATCH_LEAVES_MAX, OpenFailure, Opened};
 use jingui_audit::{Checkpoint, Signer, Writer};
@@ -18,6 +18,8 @@ use jingui_audit::{Checkpoint, Signer, Writer};
 use crate::durable;
 
 const GUARD_BYTES_MAX: u64 = 4096;
+/// Leaves of our own processes that are kept while the log is stopped; with fifteen minutes of restarts it is full.
+pub(crate) const MISSED_MAX: usize = 128;
 
 /// The log's folder.
 #[derive(Debug)]
@@ -34,6 +36,10 @@ pub(crate) struct AuditLog {
     guard: PathBuf,
     writer: Writer<LogFolder, GuardFile>,
     pending: Vec<Draft>,
+    /// What our own processes did in the batch that failed; on disk or not, [`AuditLog::reopen`] finds out.
+    in_doubt: Vec<Draft>,
+    /// What our own processes did while the log was stopped, to be recorded when it is back.
+    missed: Vec<Draft>,
     is_stopped: bool,
 }
 
@@ -72,6 +78,8 @@ impl AuditLog {
             guard,
             writer,
             pending: Vec::new(),
+            in_doubt: Vec::new(),
+            missed: Vec::new(),
             is_stopped: false,
         };
         Ok((log, opened))
@@ -88,6 +96,12 @@ impl AuditLog {
         self.writer = writer;
         self.pending.clear();
         self.is_stopped = false;
+        // A batch is on disk as a whole or not at all, as far as opening takes it in.
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        if opened.recovered_count == 0 {
+            self.missed.splice(0..0, in_doubt);
+            self.missed.truncate(MISSED_MAX);
+        }
         Ok(opened)
     }
 
@@ -99,6 +113,7 @@ impl AuditLog {
     /// Adds a leaf to the batch and gives the index that it will have.
     pub(crate) fn record(&mut self, draft: Draft) -> Result<u64, LogFailure> {
         if !self.is_writable() {
+            self.keep_missed(draft);
             return Err(LogFailure::Unwritable);
         }
         if self.pending.len() >= BATCH_LEAVES_MAX {
@@ -126,10 +141,16 @@ impl AuditLog {
             return Ok(());
         }
         let batch = std::mem::take(&mut self.pending);
+        let own: Vec<Draft> = batch
+            .iter()
+            .filter(|draft| draft.role == Role::Device)
+            .cloned()
+            .collect();
         match self.writer.append(batch) {
             Ok(_) => Ok(()),
             Err(failure) => {
                 self.is_stopped = true;
+                self.in_doubt = own;
                 crate::say(format_args!(
                     "audit log stopped: {}: {}",
                     failure.code(),
@@ -137,6 +158,18 @@ impl AuditLog {
                 ));
                 Err(LogFailure::Unwritable)
             }
+        }
+    }
+
+    /// What our own processes did while the log was stopped; to be recorded again.
+    pub(crate) fn take_missed(&mut self) -> Vec<Draft> {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// People are told that their act was not done; a process that died has died, recorded or not.
+    fn keep_missed(&mut self, draft: Draft) {
+        if draft.role == Role::Device && self.missed.len() < MISSED_MAX {
+            self.missed.push(draft);
         }
     }
 
@@ -320,6 +353,11 @@ mod tests {
         fs::rename(machine.path("away"), machine.path("audit")).unwrap();
         log.reopen(machine.identity.signer().unwrap()).unwrap();
         assert!(log.is_writable());
+        assert_eq!(
+            log.take_missed().len(),
+            2,
+            "what the box itself did is recorded when the log is back"
+        );
         log.record(machine.draft()).unwrap();
         log.commit().unwrap();
         assert_eq!(log.checkpoint().size, 2);

@@ -42,6 +42,8 @@ pub(crate) struct Listener {
     pub(crate) chain_pem: String,
     /// Its key, PKCS #8.
     pub(crate) key_pem: String,
+    /// When it should be replaced.
+    pub(crate) renew_at: UnixSeconds,
 }
 
 /// Kept beside the listener's certificate, so that we need no X.509 parser.
@@ -83,12 +85,14 @@ impl Certificates {
         let params = listener_params(&self.serial, names, now)?;
         let issuer = Issuer::new(ca_params(&self.serial, now), &self.ca_key);
         let certificate = params.signed_by(&key, &issuer).map_err(failed)?;
+        let not_after_unix_s = now.0 + LISTENER_DAYS * DAY_S;
         let listener = Listener {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
+            renew_at: renew_at(not_after_unix_s),
         };
         let facts = ListenerFacts {
-            not_after_unix_s: now.0 + LISTENER_DAYS * DAY_S,
+            not_after_unix_s,
             names: names.clone(),
         };
         durable::remove(&self.facts_path())?;
@@ -115,14 +119,18 @@ impl Certificates {
             return Ok(None);
         };
         let facts: ListenerFacts = serde_json::from_slice(&facts)?;
-        let is_fresh = now.0 + RENEW_DAYS * DAY_S < facts.not_after_unix_s;
+        let renew_at = renew_at(facts.not_after_unix_s);
         let pair = (
             read_text(&self.trust.join("listener.pem"))?,
             read_text(&self.trust.join("listener.key.pem"))?,
         );
         match pair {
-            (Some(chain_pem), Some(key_pem)) if is_fresh && facts.names == *names => {
-                Ok(Some(Listener { chain_pem, key_pem }))
+            (Some(chain_pem), Some(key_pem)) if now < renew_at && facts.names == *names => {
+                Ok(Some(Listener {
+                    chain_pem,
+                    key_pem,
+                    renew_at,
+                }))
             }
             _ => Ok(None),
         }
@@ -143,6 +151,10 @@ pub(crate) fn names(bound: IpAddr) -> BTreeSet<String> {
     }
     names.extend(host_name());
     names
+}
+
+fn renew_at(not_after_unix_s: u64) -> UnixSeconds {
+    UnixSeconds(not_after_unix_s.saturating_sub(RENEW_DAYS * DAY_S))
 }
 
 fn own_addresses() -> Vec<IpAddr> {

@@ -23,6 +23,7 @@ use crate::acts::{Asker, Wish, refused, unavailable};
 use crate::durable;
 use crate::event::{ConnectionId, Event};
 use crate::outbox::Outbox;
+use crate::state::StateFolder;
 use crate::supervisor::{Course, Letter, Supervisor};
 
 /// Tools that may be connected at once.
@@ -57,25 +58,25 @@ impl Connections {
 }
 
 /// Makes the socket in the state folder and accepts on a thread of its own.
-pub(crate) fn listen(folder: &Path, events: SyncSender<Event>) -> io::Result<()> {
-    durable::remove(&folder.join(control::SOCKET_NAME))?;
-    let listener = bind(folder)?;
+pub(crate) fn listen(state: &StateFolder, events: SyncSender<Event>) -> io::Result<()> {
+    let listener = bind(&state.trust(), &state.control_socket())?;
     thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || accept(&listener, &events))?;
     Ok(())
 }
 
-/// Binds through the folder's descriptor: an address holds 107 bytes, and state folders lie deeper than that.
-fn bind(folder: &Path) -> io::Result<UnixListener> {
-    let opened = File::open(folder)?;
-    let short = format!("/proc/self/fd/{}/{}", opened.as_raw_fd(), control::SOCKET_NAME);
-    // Between the two calls the folder's mode and the umask guard it; nobody can have connected as somebody else.
+/// Makes the socket in a private folder and moves it to its place when only our user may open it.
+///
+/// Bound through the folder's descriptor: an address holds 107 bytes, and state folders lie deeper than that.
+fn bind(private: &Path, place: &Path) -> io::Result<UnixListener> {
+    let unfinished = private.join(control::SOCKET_NAME);
+    durable::remove(&unfinished)?;
+    let folder = File::open(private)?;
+    let short = format!("/proc/self/fd/{}/{}", folder.as_raw_fd(), control::SOCKET_NAME);
     let listener = UnixListener::bind(short)?;
-    fs::set_permissions(
-        folder.join(control::SOCKET_NAME),
-        Permissions::from_mode(durable::PRIVATE_FILE),
-    )?;
+    fs::set_permissions(&unfinished, Permissions::from_mode(durable::PRIVATE_FILE))?;
+    fs::rename(&unfinished, place)?;
     Ok(listener)
 }
 

@@ -8,8 +8,9 @@ use jingui_jail::Walls;
 
 use crate::acts::{Asker, Wish, refused};
 use crate::certificates;
+use crate::clock::{Millis, UnixSeconds};
 use crate::event::{Event, Generation, WorkerRole};
-use crate::leaves::Actor;
+use crate::leaves::{Actor, WORD_BYTES_MAX};
 use crate::lifecycle::{Happening, Lifecycle, Limits, Order, Why};
 use crate::process::{Process, Start, StartFailure, give_gateway_folder};
 use crate::supervisor::{Afterwards, Letter, Supervisor};
@@ -30,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) landlock_abi: u32,
     /// Code of its last death, for health.
     pub(crate) last_why: Option<String>,
+    /// When it has to be given a new certificate.
+    renew_at: Option<UnixSeconds>,
 }
 
 impl Gateway {
@@ -41,6 +44,7 @@ impl Gateway {
             process: None,
             landlock_abi: 0,
             last_why: None,
+            renew_at: None,
         }
     }
 
@@ -60,7 +64,12 @@ impl Gateway {
 impl Supervisor {
     /// Something happened to the gateway: act on it.
     pub(crate) fn gateway_happens(&mut self, happening: Happening) {
-        let mut orders = self.gateway.life.advance(happening, self.clock.now());
+        self.gateway_happens_at(happening, self.clock.now());
+    }
+
+    /// As [`Supervisor::gateway_happens`], judged as of that moment.
+    pub(crate) fn gateway_happens_at(&mut self, happening: Happening, now: Millis) {
+        let mut orders = self.gateway.life.advance(happening, now);
         while let Some(order) = orders.pop_front() {
             let next = match order {
                 Order::Launch => Some(self.launch_gateway()),
@@ -117,9 +126,19 @@ impl Supervisor {
         Ok(())
     }
 
-    fn gateway_configuration(&self) -> std::io::Result<Configuration> {
+    /// A gateway whose certificate is near its end is started again with a new one.
+    pub(crate) fn watch_certificate(&mut self) {
+        let is_due = self.gateway.renew_at.is_some_and(|at| at <= self.clock.unix());
+        if is_due && self.gateway.is_serving() {
+            crate::say(format_args!("the certificate is renewed"));
+            self.gateway_happens(Happening::Broke(Why::Ended));
+        }
+    }
+
+    fn gateway_configuration(&mut self) -> std::io::Result<Configuration> {
         let names = certificates::names(self.address.ip());
         let listener = self.certificates.listener(&names, self.clock.unix())?;
+        self.gateway.renew_at = Some(listener.renew_at);
         Ok(Configuration {
             certificate_chain_pem: listener.chain_pem,
             certificate_key_pem: jingui_ipc::control::Private(listener.key_pem),
@@ -170,7 +189,7 @@ impl Supervisor {
         }
         // Dropping the process reaps it.
         self.gateway.process = None;
-        self.give_up_tasks(true);
+        self.give_up_tasks(self.clock.now(), true);
         self.gateway_happens(Happening::Exited(Why::Crashed));
     }
 
@@ -188,6 +207,10 @@ impl Supervisor {
     }
 
     fn on_gateway_ready(&mut self, landlock_abi: u32) {
+        if self.gateway.is_serving() {
+            // Said once; who says it again is not our program.
+            return self.gateway_happens(Happening::Broke(Why::BrokenConversation));
+        }
         self.gateway.landlock_abi = landlock_abi;
         self.gateway_happens(Happening::Serves);
         crate::say(format_args!("gateway serves on {}", self.address));
@@ -211,6 +234,10 @@ impl Supervisor {
             Ask::Models => {
                 let models = self.model_facts();
                 self.deliver(answer(Answer::Models(models)));
+            }
+            Ask::Authenticate { source, .. } | Ask::SetUp { source, .. } if source.len() > WORD_BYTES_MAX => {
+                let fault = refused("system.record.malformed", Vec::new());
+                self.deliver(answer(Answer::Refused(fault)));
             }
             Ask::Authenticate { proof, source } => {
                 self.begin_act(asker, &source, Wish::LogIn, vec![proof]);

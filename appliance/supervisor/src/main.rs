@@ -99,7 +99,7 @@ fn boot(options: Options) -> anyhow::Result<()> {
     if options.stop_when_stdin_closes {
         signals::watch_stdin(events.clone()).context("standard input")?;
     }
-    control::listen(state.root(), events.clone()).context("control socket")?;
+    control::listen(&state, events.clone()).context("control socket")?;
     let passwords = PasswordDesk::start(events.clone()).context("threads")?;
     let boot_id = BootId(jingui_trust::random::bytes().context("boot id")?);
     let mut supervisor = Supervisor {

@@ -55,6 +55,7 @@ pub(crate) struct PasswordCheck {
     pub(crate) username: String,
     password: Private,
     code: Private,
+    asked_at: UnixSeconds,
     hash: String,
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct PasswordCheck {
 pub(crate) struct CheckedPassword {
     username: String,
     code: Private,
+    /// The code is judged as of then: computing a password must not make it late.
+    asked_at: UnixSeconds,
     is_right: bool,
 }
 
@@ -331,6 +334,7 @@ impl People {
             username: proof.username,
             password: proof.password,
             code: proof.code,
+            asked_at: now,
             hash,
         })
     }
@@ -437,6 +441,7 @@ impl PasswordCheck {
         CheckedPassword {
             username: self.username,
             code: self.code,
+            asked_at: self.asked_at,
             is_right,
         }
     }
@@ -531,7 +536,12 @@ fn refuse_locked(account: &Account, now: UnixSeconds) -> Result<(), ProofRefusal
 fn judge(account: &mut Account, checked: &CheckedPassword, now: UnixSeconds) -> Result<Person, ProofRefusal> {
     let secret = TotpSecret::from_base32(&account.totp_secret.0).ok();
     let code = secret.map_or(Err(TotpRefusal::Wrong), |secret| {
-        totp::check(&secret, &checked.code.0, now.0, account.last_used_step)
+        totp::check(
+            &secret,
+            &checked.code.0,
+            checked.asked_at.0,
+            account.last_used_step,
+        )
     });
     match code {
         Ok(step) if checked.is_right => {
@@ -766,6 +776,19 @@ mod tests {
             people.finish(&early, NOW),
             Err(ProofRefusal::Locked { .. })
         ));
+    }
+
+    #[test]
+    fn a_code_is_judged_as_of_the_moment_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut people = people(folder.path());
+        let proof = Proof {
+            username: "wei".to_owned(),
+            password: Private(PASSWORD.to_owned()),
+            code: code(0, NOW, -1),
+        };
+        let checked = people.begin(proof, NOW).unwrap().run();
+        people.finish(&checked, UnixSeconds(NOW.0 + 40)).unwrap();
     }
 
     #[test]

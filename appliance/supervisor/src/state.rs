@@ -116,11 +116,6 @@ impl StateFolder {
         self.root.join("port")
     }
 
-    /// The folder itself.
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Writes the port while the box runs.
     pub(crate) fn publish_port(&self, port: u16) -> io::Result<()> {
         durable::write(&self.port(), format!("{port}\n").as_bytes(), durable::PUBLIC_FILE)

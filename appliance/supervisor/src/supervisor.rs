@@ -159,8 +159,9 @@ impl Supervisor {
             Ok(event) => self.take(event),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        // Deadlines are looked at only after what was said before them, so that a slow disk makes nobody late; a
-        // flood of events puts them off by one full queue at most.
+        // Deadlines are judged as of this moment, after all that was said before it: a slow disk below makes nobody
+        // late, and a flood of events puts deadlines off by one full queue at most.
+        let looked_at = self.clock.now();
         for _ in 0..EVENTS_MAX {
             if self.log.pending_count() + LEAVES_PER_EVENT_MAX > BATCH_LEAVES_MAX {
                 self.settle();
@@ -171,7 +172,7 @@ impl Supervisor {
             }
         }
         self.settle();
-        self.tick();
+        self.tick(looked_at);
         self.settle();
     }
 
@@ -308,6 +309,12 @@ impl Supervisor {
         self.log.record(draft).map(drop)
     }
 
+    fn record_missed(&mut self, missed: Vec<Draft>) -> Result<(), LogFailure> {
+        missed
+            .into_iter()
+            .try_for_each(|draft| self.log.record(draft).map(drop))
+    }
+
     fn genesis(&self) -> LeafEvent {
         LeafEvent::Genesis {
             serial: self.identity.serial.clone(),
@@ -332,11 +339,12 @@ impl Supervisor {
         next.map_or(SLEEP_MAX, |next| now.until(next).min(SLEEP_MAX))
     }
 
-    fn tick(&mut self) {
-        self.gateway_happens(Happening::Tick);
-        self.engine_happens(Happening::Tick);
-        self.watch_steps();
-        self.give_up_tasks(false);
+    fn tick(&mut self, now: Millis) {
+        self.gateway_happens_at(Happening::Tick, now);
+        self.engine_happens_at(Happening::Tick, now);
+        self.watch_steps(now);
+        self.watch_certificate();
+        self.give_up_tasks(now, false);
         self.retry_log();
         self.go_on_stopping();
     }
@@ -363,8 +371,13 @@ impl Supervisor {
                     .map_err(|failure| failure.code().to_owned())
             });
         let proved = reopened.and_then(|opened| {
-            let recorded = self.record_recovery(&opened).and_then(|()| self.log.commit());
-            recorded.map_err(|failure| failure.code().to_owned())
+            let missed = self.log.take_missed();
+            let recorded = self
+                .record_recovery(&opened)
+                .and_then(|()| self.record_missed(missed));
+            recorded
+                .and_then(|()| self.log.commit())
+                .map_err(|failure| failure.code().to_owned())
         });
         match proved {
             Ok(()) => {

@@ -133,3 +133,68 @@ fn facts_without_their_package_are_not_listed() {
     let state = StateFolder::open(folder.path()).unwrap();
     assert!(ModelStore::open(&state).unwrap().facts().is_empty());
 }
+
+type Obstacle = (&'static str, fn(&StateFolder));
+
+/// Each step of storing, made to fail by something that is in its way.
+const OBSTACLES: [Obstacle; 4] = [
+    ("the floor", |state| {
+        fs::create_dir(state.trust().join("floors.json")).unwrap()
+    }),
+    ("the facts", |state| {
+        fs::create_dir(
+            state
+                .models()
+                .join(format!("{}.json", Sha256::from_bytes([2; 32]))),
+        )
+        .unwrap();
+    }),
+    ("the package", |state| {
+        fs::write(state.models().join(Sha256::from_bytes([2; 32]).to_string()), "x").unwrap()
+    }),
+    ("the choice", |state| {
+        fs::remove_file(state.models().join("active")).unwrap();
+        fs::create_dir(state.models().join("active")).unwrap();
+    }),
+];
+
+#[test]
+fn a_store_that_fails_at_any_step_keeps_the_old_model_and_takes_the_new_one_at_the_next_try() {
+    for (step, put_in_the_way) in OBSTACLES {
+        let (folder, state, mut store) = open();
+        // Version 0 leaves no floor file, so that the first obstacle can stand in its place.
+        store.store(staged(&state, 1, 0), false).unwrap();
+        let active = fs::read(state.models().join("active")).unwrap();
+        put_in_the_way(&state);
+        if step == "the package" {
+            // A file stands where the package goes: it is moved away, and nothing fails.
+            assert!(store.store(staged(&state, 2, 5), true).unwrap().is_active_changed);
+            continue;
+        }
+        assert!(store.store(staged(&state, 2, 5), true).is_err(), "{step}");
+        drop((store, state));
+        for path in ["trust/floors.json", "models/active"] {
+            let path = folder.path().join(path);
+            if path.is_dir() {
+                fs::remove_dir(path).unwrap();
+            }
+        }
+        fs::remove_dir(
+            folder
+                .path()
+                .join(format!("models/{}.json", Sha256::from_bytes([2; 32]))),
+        )
+        .ok();
+        if step == "the choice" {
+            fs::write(folder.path().join("models/active"), &active).unwrap();
+        }
+        let state = StateFolder::open(folder.path()).unwrap();
+        let mut store = ModelStore::open(&state).unwrap();
+        assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])), "{step}");
+        assert!(
+            store.store(staged(&state, 2, 5), true).unwrap().is_active_changed,
+            "{step}"
+        );
+        assert_eq!(store.facts().len(), 2, "{step}");
+    }
+}

@@ -224,7 +224,7 @@ impl Machine {
     /// moment are used, the box is killed and made to forget them, since half a minute is long for a test.
     pub(crate) fn import_patiently(&mut self, package: &Path) -> Reply {
         loop {
-            for step in now_step() - 1..=now_step() + 1 {
+            for step in now_step()..=now_step() + 1 {
                 match self.import(package, step, &[Role::System, Role::Security]) {
                     Reply::Refused(fault) if fault.code == "auth.code.replayed" => {}
                     reply => return reply,
@@ -321,6 +321,27 @@ impl Machine {
     /// What the gateway was told.
     pub(crate) fn heard(&self) -> String {
         fs::read_to_string(self.state().join("gateway/heard")).unwrap_or_default()
+    }
+
+    /// How many lines the gateway heard that begin so.
+    pub(crate) fn heard_count(&self, beginning: &str) -> usize {
+        self.heard()
+            .lines()
+            .filter(|line| line.starts_with(beginning))
+            .count()
+    }
+
+    /// The gateway notes what it hears a moment after the supervisor said it.
+    pub(crate) fn wait_until_heard(&self, beginning: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.heard_count(beginning) < count {
+            assert!(
+                Instant::now() < deadline,
+                "never heard {beginning} {count} times: {}",
+                self.heard()
+            );
+            thread::sleep(PAUSE);
+        }
     }
 
     pub(crate) fn behave(&self, gateway: &str) {
