@@ -27,7 +27,7 @@ export function ChatPage() {
   const { value: models, fault } = usePolled(readModels, REFRESH_MS);
   const serving = (models?.data ?? []).filter((model) => model.state === 'serving').map((model) => model.name);
   const chosen = serving.includes(settings.model) ? settings.model : serving[0];
-  const scroller = useFollowedScroll(turns);
+  const scroller = useFollowedScroll(turns, turns.length);
   const last = turns[turns.length - 1];
 
   useEffect(() => {
@@ -66,9 +66,14 @@ export function ChatPage() {
   );
 }
 
-function useFollowedScroll(changed: unknown) {
+function useFollowedScroll(changed: unknown, turnCount: number) {
   const scroller = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
+
+  // A new question is always shown, wherever the person was reading.
+  useEffect(() => {
+    follows.current = true;
+  }, [turnCount]);
 
   useEffect(() => {
     const element = scroller.current;

@@ -92,7 +92,7 @@ test(
     await page.getByRole('heading', { level: 1, name: word(ZH, 'status.title') }).waitFor();
     await goTo(page, ZH, 'chat');
     assert.equal(await answerText(page.locator('ol > li').first()), ANSWER);
-    // A person has one session: this one has ended the one that the tests shared.
+    // An admin has one session: this one has ended the one that the tests shared.
     await shareSession(box, page);
   },
   { allow: [/status of 401 .*\/api\/(status|models)$/] },
