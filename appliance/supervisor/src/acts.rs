@@ -4,24 +4,28 @@
 //! answer, and where the deed can be undone by nobody (a new account, an imported model) before the deed too: a
 //! crash in between leaves a record of something that was not acknowledged, never a deed without its record.
 
-use std::collections::{BTreeMap, VecDeque};
+mod ceremony;
+mod told;
+
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use jingui_audit::event::{AccountKind, Event as LeafEvent, Factors};
 use jingui_audit::leaf::Draft;
-use jingui_ipc::control::{Fault, FaultKind, NewUser, Private, Proof, Reply, Role, SetUp, SetUpDone};
-use jingui_ipc::gateway::{Answer, Produced, Task, ToGateway};
+use jingui_ipc::control::{Fault, FaultKind, NewUser, Proof, Reply, Role, SetUp};
+use jingui_ipc::gateway::{Produced, Task, ToGateway};
 
 use crate::clock::Millis;
 use crate::event::{ActId, ConnectionId, Generation};
 use crate::identity;
 use crate::leaves::Actor;
 use crate::models::{ImportJob, ImportResult, Staged};
-use crate::people::{
-    self, Act as Authority, CheckedPassword, Enrolled, Enrolment, LOCK_S, Person, ProofRefusal, authorise,
-};
-use crate::supervisor::{Afterwards, Letter, Supervisor};
+use crate::people::{self, Act as Authority, CheckedPassword, LOCK_S, Person, ProofRefusal, authorise};
+use crate::supervisor::{Afterwards, Supervisor};
 use crate::work::Job;
+
+use ceremony::{Ceremony, SetupLock};
+pub(crate) use told::{Told, not_allowed, refused, unavailable};
 
 /// Acts that may be under way at once.
 pub(crate) const ACTS_MAX: usize = 64;
@@ -31,18 +35,12 @@ pub(crate) const LABEL_BYTES_MAX: usize = 128;
 const PROOFS_MAX: usize = 4;
 /// How long the gateway may take for a task of its tables.
 const TASK_MS: u64 = 10_000;
-/// Wrong ceremony codes in a row after which the ceremony waits.
-const SETUP_FAILURES_MAX: u32 = 5;
-/// How long it waits.
-const SETUP_LOCK_MS: u64 = 60_000;
-
 /// What is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Acts {
     next: u64,
     running: BTreeMap<ActId, Act>,
-    setup_failure_count: u32,
-    setup_locked_until: Option<Millis>,
+    setup_lock: SetupLock,
 }
 
 /// Who asked, and where the answer goes.
@@ -104,38 +102,6 @@ enum Stage {
 enum GatewayTask {
     Key,
     User,
-}
-
-/// The ceremony while the gateway works through its tasks.
-#[derive(Debug)]
-pub(crate) struct Ceremony {
-    enrolled: Enrolled,
-    security: Person,
-    tasks: VecDeque<Task>,
-    key: Option<(String, Private)>,
-    user: Option<String>,
-}
-
-/// How an act ended, for whoever asked.
-#[derive(Debug)]
-pub(crate) enum Told {
-    Refused(Fault),
-    Person {
-        person: Person,
-        session: String,
-    },
-    SetUp(SetUpDone),
-    Done {
-        leaf_index: u64,
-    },
-    Key {
-        key: Private,
-        leaf_index: u64,
-    },
-    Imported {
-        model: Box<jingui_ipc::status::ModelFacts>,
-        leaf_index: u64,
-    },
 }
 
 impl Acts {
@@ -531,208 +497,6 @@ impl Supervisor {
         }
     }
 
-    /// First stage of the ceremony.
-    pub(crate) fn begin_set_up(&mut self, asker: Asker, source: &str, set_up: SetUp) {
-        let enrolment = match self.check_set_up(source, &set_up) {
-            Ok(enrolment) => enrolment,
-            Err(fault) => return self.tell(asker, Told::Refused(fault)),
-        };
-        let now = self.clock.unix();
-        let act = self
-            .acts
-            .insert(asker, source, Stage::Enrolling(Box::new(set_up)));
-        if self.passwords.post(Job::Enrol(act, enrolment, now)).is_err() {
-            self.end_act(act, Told::Refused(unavailable("system.busy")));
-        }
-    }
-
-    fn check_set_up(&mut self, source: &str, set_up: &SetUp) -> Result<Enrolment, Fault> {
-        self.check_can_act()?;
-        let shown = match &self.setup_code {
-            Some(code) if !self.people.is_set_up() => code.clone(),
-            _ => return Err(refused("auth.setup.done", Vec::new())),
-        };
-        let now = self.clock.now();
-        if self.acts.setup_locked_until.is_some_and(|until| now < until) {
-            return Err(not_allowed("auth.setup.locked"));
-        }
-        if !identity::is_setup_code(&shown.0, &set_up.setup_code.0) {
-            return Err(self.refuse_setup_code(source));
-        }
-        self.acts.setup_failure_count = 0;
-        if self.acts.is_ceremony_running() {
-            return Err(unavailable("system.busy"));
-        }
-        if let Some(label) = &set_up.first_key_label {
-            check_label(label)?;
-        }
-        let needs_gateway = set_up.first_key_label.is_some() || set_up.first_user.is_some();
-        if needs_gateway && !self.gateway.is_serving() {
-            return Err(unavailable("system.gateway.absent"));
-        }
-        let broken = |refusal: people::AccountRefusal| refused(refusal.code(), refusal.facts());
-        if let Some(user) = &set_up.first_user {
-            people::check_new_user(user).map_err(broken)?;
-            let is_admin = |account: &jingui_ipc::control::NewAccount| {
-                account.username.to_lowercase() == user.username.to_lowercase()
-            };
-            if set_up.accounts.iter().any(is_admin) {
-                let username = user.username.clone();
-                return Err(broken(people::AccountRefusal::SamePerson { username }));
-            }
-        }
-        Enrolment::check(set_up.accounts.clone(), self.clock.unix()).map_err(broken)
-    }
-
-    fn refuse_setup_code(&mut self, source: &str) -> Fault {
-        self.acts.setup_failure_count += 1;
-        let failure_count = Some(u64::from(self.acts.setup_failure_count));
-        if self.acts.setup_failure_count >= SETUP_FAILURES_MAX {
-            self.acts.setup_failure_count = 0;
-            self.acts.setup_locked_until = Some(self.clock.now().after(SETUP_LOCK_MS));
-        }
-        let event = LeafEvent::AuthFail { failure_count };
-        let code = "auth.setup.code-wrong";
-        let draft = self.scribe.denied(Actor::nobody(source), event, "setup", code);
-        self.record(draft)
-            .map_or_else(|unrecorded| unrecorded, |_| not_allowed(code))
-    }
-
-    /// The ceremony's passwords are hashed: let the gateway do its part, if there is one.
-    pub(crate) fn on_enrolled(&mut self, id: ActId, enrolled: Result<Enrolled, people::AccountRefusal>) {
-        let Some(act) = self.acts.running.remove(&id) else {
-            return;
-        };
-        let Act {
-            asker,
-            source,
-            stage: Stage::Enrolling(set_up),
-        } = act
-        else {
-            return;
-        };
-        let enrolled = match enrolled {
-            Ok(enrolled) => enrolled,
-            Err(refusal) => {
-                return self.tell(asker, Told::Refused(refused(refusal.code(), refusal.facts())));
-            }
-        };
-        let Some(security) = enrolled
-            .people()
-            .into_iter()
-            .find(|person| person.role == Role::Security)
-        else {
-            return self.tell(asker, Told::Refused(refused("auth.setup.roles", Vec::new())));
-        };
-        let mut tasks = VecDeque::new();
-        // The key first: one that nobody was told of is harmless, a user who exists would block the next try.
-        if let Some(label) = set_up.first_key_label.clone() {
-            tasks.push_back(Task::CreateKey {
-                label,
-                owner: security.id.clone(),
-            });
-        }
-        tasks.extend(set_up.first_user.clone().map(Task::CreateUser));
-        let ceremony = Ceremony {
-            enrolled,
-            security,
-            tasks,
-            key: None,
-            user: None,
-        };
-        self.go_on_with_ceremony(asker, source, ceremony);
-    }
-
-    fn go_on_with_ceremony(&mut self, asker: Asker, source: String, mut ceremony: Ceremony) {
-        let Some(task) = ceremony.tasks.pop_front() else {
-            return self.finish_ceremony(asker, &source, ceremony);
-        };
-        if !self.gateway.is_serving() {
-            return self.tell(asker, Told::Refused(unavailable("system.gateway.absent")));
-        }
-        let deadline = self.clock.now().after(TASK_MS);
-        let stage = Stage::Ceremony {
-            ceremony: Box::new(ceremony),
-            deadline,
-        };
-        let act = self.acts.insert(asker, &source, stage);
-        self.post_gateway(&ToGateway::Do { number: act.0, task }, Vec::new());
-    }
-
-    fn finish_ceremony(&mut self, asker: Asker, source: &str, ceremony: Ceremony) {
-        match self.record_ceremony(source, &ceremony) {
-            Ok(leaf_index) => {
-                let first_key = ceremony.key.map(|(_, key)| key);
-                let done = SetUpDone {
-                    leaf_index,
-                    first_key,
-                };
-                let enrolled = Box::new(ceremony.enrolled);
-                self.after_commit(Afterwards::Install {
-                    asker,
-                    enrolled,
-                    done,
-                });
-            }
-            Err(fault) => self.tell(asker, Told::Refused(fault)),
-        }
-    }
-
-    /// Leaves of the ceremony, each by the security admin in whose presence it happened; gives the last index.
-    fn record_ceremony(&mut self, source: &str, ceremony: &Ceremony) -> Result<u64, Fault> {
-        let people = ceremony.enrolled.people();
-        let id_of = |role: Role| {
-            people
-                .iter()
-                .find(|person| person.role == role)
-                .map(|person| person.id.clone())
-                .unwrap_or_default()
-        };
-        let event = LeafEvent::SetUp {
-            system: id_of(Role::System),
-            security: id_of(Role::Security),
-            audit: id_of(Role::Audit),
-        };
-        let actor = || Actor::person(&ceremony.security, source);
-        let mut drafts = vec![self.scribe.done(actor(), event, "")];
-        for person in &people {
-            let (account, kind) = (person.id.clone(), account_kind(person.role));
-            drafts.push(
-                self.scribe
-                    .done(actor(), LeafEvent::AccountCreate { account, kind }, &person.id),
-            );
-        }
-        if let Some((key, _)) = &ceremony.key {
-            let event = LeafEvent::KeyCreate {
-                key: key.clone(),
-                owner: None,
-            };
-            drafts.push(self.scribe.done(actor(), event, key));
-        }
-        if let Some(user) = &ceremony.user {
-            let event = LeafEvent::AccountCreate {
-                account: user.clone(),
-                kind: AccountKind::User,
-            };
-            drafts.push(self.scribe.done(actor(), event, user));
-        }
-        let mut last = 0;
-        for draft in drafts {
-            last = self.record(draft)?;
-        }
-        Ok(last)
-    }
-
-    /// The leaves of the ceremony are in a checkpoint: the three admins are in force from now on.
-    pub(crate) fn install_people(&mut self, asker: Asker, enrolled: Enrolled, done: SetUpDone) {
-        if let Err(error) = self.people.install(enrolled) {
-            crate::say(format_args!("the accounts could not be written: {error}"));
-            return self.tell(asker, Told::Refused(unavailable("system.state.unwritable")));
-        }
-        self.forget_setup_code();
-        self.tell(asker, Told::SetUp(done));
-    }
-
     /// The gateway did its part, or refused.
     pub(crate) fn on_outcome(&mut self, number: u64, outcome: Result<Produced, Fault>) {
         let Some(act) = self.acts.running.remove(&ActId(number)) else {
@@ -829,52 +593,7 @@ impl Supervisor {
 
     /// Queues an answer; it leaves after the next checkpoint, with all leaves recorded so far in it.
     pub(crate) fn tell(&mut self, asker: Asker, told: Told) {
-        self.after_commit(Afterwards::Send(letter(asker, told)));
-    }
-}
-
-fn letter(asker: Asker, told: Told) -> Letter {
-    match asker {
-        Asker::Gateway(generation, number) => Letter::Answer {
-            generation,
-            number,
-            answer: Box::new(answer(told)),
-        },
-        Asker::Control(connection) => Letter::Reply {
-            connection,
-            reply: Box::new(reply(told)),
-        },
-    }
-}
-
-fn answer(told: Told) -> Answer {
-    match told {
-        Told::Refused(fault) => Answer::Refused(fault),
-        Told::Person {
-            person: Person { id, username, role },
-            session,
-        } => Answer::Person {
-            account_id: id,
-            username,
-            role,
-            session,
-        },
-        Told::SetUp(done) => Answer::SetUpDone(done),
-        Told::Done { leaf_index } | Told::Key { leaf_index, .. } | Told::Imported { leaf_index, .. } => {
-            Answer::Recorded { leaf_index }
-        }
-    }
-}
-
-fn reply(told: Told) -> Reply {
-    match told {
-        Told::Refused(fault) => Reply::Refused(fault),
-        Told::SetUp(done) => Reply::SetUpDone(done),
-        Told::Done { leaf_index } => Reply::Done { leaf_index },
-        Told::Key { key, leaf_index } => Reply::Key { key, leaf_index },
-        Told::Imported { model, leaf_index } => Reply::Imported { model, leaf_index },
-        // Nobody logs in over the control socket.
-        Told::Person { .. } => Reply::Refused(refused("system.request.malformed", Vec::new())),
+        self.after_commit(Afterwards::Send(told::letter(asker, told)));
     }
 }
 
@@ -885,15 +604,6 @@ fn check_label(label: &str) -> Result<(), Fault> {
         Ok(())
     } else {
         Err(refused("auth.key.label-malformed", Vec::new()))
-    }
-}
-
-const fn account_kind(role: Role) -> AccountKind {
-    match role {
-        Role::System => AccountKind::System,
-        Role::Security => AccountKind::Security,
-        Role::Audit => AccountKind::Audit,
-        Role::User => AccountKind::User,
     }
 }
 
@@ -908,32 +618,5 @@ fn unverified(approvers: &[Person]) -> LeafEvent {
         signed_by: None,
         file: None,
         approvers: approvers.iter().map(|person| person.id.clone()).collect(),
-    }
-}
-
-/// The input is bad.
-pub(crate) fn refused(code: &str, facts: Vec<(String, String)>) -> Fault {
-    Fault {
-        kind: FaultKind::Refused,
-        code: code.to_owned(),
-        facts,
-    }
-}
-
-/// The person may not.
-pub(crate) fn not_allowed(code: &str) -> Fault {
-    Fault {
-        kind: FaultKind::NotAllowed,
-        code: code.to_owned(),
-        facts: Vec::new(),
-    }
-}
-
-/// Not possible now.
-pub(crate) fn unavailable(code: &str) -> Fault {
-    Fault {
-        kind: FaultKind::Unavailable,
-        code: code.to_owned(),
-        facts: Vec::new(),
     }
 }

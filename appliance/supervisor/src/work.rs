@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::clock::UnixSeconds;
 use crate::event::{ActId, Event};
-use crate::people::{Enrolment, PasswordCheck, People};
+use crate::people::{Enrolled, Enrolment, PasswordCheck};
 
 /// Password jobs that may wait; one takes a tenth of a second and 64 MiB, so they are done one after another.
 pub(crate) const JOBS_MAX: usize = 16;
@@ -67,7 +67,7 @@ fn work(jobs: &Receiver<Job>, events: &SyncSender<Event>) {
             Job::Prove(act, checks) => {
                 Event::Proved(act, checks.into_iter().map(PasswordCheck::run).collect())
             }
-            Job::Enrol(act, enrolment, now) => Event::Enrolled(act, People::enrol(enrolment, now)),
+            Job::Enrol(act, enrolment, now) => Event::Enrolled(act, Enrolled::hash(enrolment, now)),
         };
         if events.send(event).is_err() {
             return;
