@@ -16,6 +16,9 @@ use jingui_ipc::Channel;
 use jingui_ipc::engine::{Finish, FromEngine, Generate, Load, Order, Report, Sampling, Segment, ToEngine};
 use serde_json::json;
 
+/// By then a prompt is in work.
+const CANCEL_DELAY: Duration = Duration::from_millis(20);
+
 fn main() -> anyhow::Result<()> {
     let options = Options::read(std::env::args().skip(1))?;
     let mut report = serde_json::Map::new();
@@ -50,6 +53,15 @@ fn main() -> anyhow::Result<()> {
             json!(median(&mut decode)),
         );
     }
+    let mut cancels = Vec::new();
+    let mut engine = Engine::start(&options, 1)?;
+    for _ in 0..options.repeats {
+        cancels.push(engine.cancel(&options)?);
+    }
+    report.insert(
+        "cancel_in_prompt_milliseconds".to_owned(),
+        json!(median(&mut cancels)),
+    );
     println!("{:#}", serde_json::Value::Object(report));
     Ok(())
 }
@@ -178,6 +190,25 @@ impl Engine {
             {
                 expect_end(&finish)?;
                 return Ok(rate(prompt_tokens, begin.elapsed()));
+            }
+        }
+    }
+
+    /// Milliseconds from the cancel of a prompt in work to its end.
+    fn cancel(&mut self, options: &Options) -> anyhow::Result<f64> {
+        self.submit(options.prompt_tokens, options.new_tokens)?;
+        let mut begin = Instant::now();
+        loop {
+            match self.gateway.receive()? {
+                FromEngine::Accepted { stream, .. } => {
+                    std::thread::sleep(CANCEL_DELAY);
+                    begin = Instant::now();
+                    self.gateway.send(&ToEngine::Cancel { stream })?;
+                }
+                FromEngine::Done { .. } => {
+                    return Ok((begin.elapsed().as_secs_f64() * 1e4).round() / 10.0);
+                }
+                FromEngine::Token(_) => {}
             }
         }
     }

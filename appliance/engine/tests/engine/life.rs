@@ -96,6 +96,21 @@ fn what_cannot_be_loaded_is_named() {
         codes::LOAD_REFUSED,
     );
 
+    // Sound in form, and not a number from the middle on.
+    let mut broken = tempfile::tempfile().unwrap();
+    broken.write_all(&bytes[..half]).unwrap();
+    broken
+        .write_all(&[0x00, 0x7e].repeat((bytes.len() - half) / 2))
+        .unwrap();
+    check(
+        broken,
+        Load {
+            weights_bytes: bytes.len() as u64,
+            ..good.clone()
+        },
+        codes::LOAD_COMPUTE,
+    );
+
     let (pipe, _other) = UnixStream::pair().unwrap();
     check(
         File::from(OwnedFd::from(pipe)),
@@ -154,17 +169,14 @@ fn an_order_for_a_gateway_without_its_socket_ends_the_engine() {
 fn the_engine_ends_with_its_supervisor() {
     let mut engine = Engine::serving(1, 2048);
     let mut gateway = engine.connect();
-    (0..2).for_each(|stream| gateway.generate(endless(stream)));
-    gateway.first_token(0);
+    (1..=30).for_each(|stream| gateway.generate(endless(stream)));
+    gateway.first_token(1);
     drop(engine.supervisor);
-    let answers = gateway.answers([0, 1]);
+    let answers = gateway.answers(1..=30);
     let draining = Finish::Failed {
         code: codes::DRAINING.to_owned(),
     };
-    assert!(
-        answers.values().all(|answer| *answer.finish() == draining),
-        "their gateway is told"
-    );
+    assert_eq!(*answers[&30].finish(), draining, "the gateway is told");
     let outcome = engine.thread.join().unwrap();
     assert!(gateway.is_closed());
     assert!(matches!(
@@ -256,15 +268,15 @@ fn draining_finishes_what_runs_and_takes_no_more() {
 fn a_stream_that_outlasts_the_drain_is_told() {
     let mut engine = Engine::serving(1, 2048);
     let mut gateway = engine.connect();
-    gateway.generate(endless(1));
-    gateway.generate(endless(2));
+    // More than the engine can run to their end meanwhile.
+    (1..=30).for_each(|stream| gateway.generate(endless(stream)));
     gateway.first_token(1);
     engine.supervisor.send(&Order::Drain { deadline_ms: 0 }).unwrap();
-    let answers = gateway.answers([1, 2]);
+    let answers = gateway.answers(1..=30);
     let draining = Finish::Failed {
         code: codes::DRAINING.to_owned(),
     };
-    assert!(answers.values().all(|answer| *answer.finish() == draining));
+    assert_eq!(*answers[&30].finish(), draining);
     engine.end().unwrap();
 }
 

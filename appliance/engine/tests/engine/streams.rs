@@ -77,14 +77,15 @@ fn cancelling_what_never_was_says_nothing_and_does_nothing() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_answer_alone_and_in_company() {
+fn the_same_seed_gives_the_same_answer_and_another_seed_another() {
     let mut engine = Engine::serving(4, 512);
     let mut gateway = engine.connect();
     let with = |stream, seed| {
-        let mut generate = chat(stream, "Why is the sea salty?");
-        generate.sampling.temperature = 1.9;
+        // Without an end it babbles on after its answer, where many tokens are near.
+        let mut generate = endless(stream);
+        generate.sampling.temperature = 2.0;
         generate.sampling.seed = Some(seed);
-        generate.completion_tokens_max = Some(40);
+        generate.completion_tokens_max = Some(150);
         generate
     };
     let first = gateway.answer(with(1, 11)).ids();
@@ -93,7 +94,7 @@ fn the_same_seed_gives_the_same_answer_alone_and_in_company() {
     let others: Vec<Vec<u32>> = (3..7)
         .map(|stream| gateway.answer(with(stream, stream * 77)).ids())
         .collect();
-    assert!(others.iter().any(|other| *other != first));
+    assert!(others.iter().all(|other| *other != first));
     let unseeded: Vec<Vec<u32>> = (10..16)
         .map(|stream| {
             let mut generate = with(stream, 0);
