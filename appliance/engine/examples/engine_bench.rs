@@ -79,7 +79,7 @@ impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut options = Self {
             model: String::new(),
-            threads: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            threads: threads_as_in_the_product(),
             prompt_tokens: 512,
             new_tokens: 64,
             repeats: 3,
@@ -115,6 +115,12 @@ impl Options {
         // Some characters more than asked for may become tokens of their own.
         (self.prompt_tokens + self.new_tokens) * 2 + 64
     }
+}
+
+/// A processor is left to all else, as the supervisor does.
+fn threads_as_in_the_product() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(processors.saturating_sub(1).max(1)).unwrap_or(u32::MAX)
 }
 
 struct Engine {
