@@ -228,3 +228,99 @@ pub async fn discard(headers: &HeaderMap, mut body: Body, bytes_max: usize) {
 fn announced_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::http::Request;
+
+    use super::*;
+
+    async fn read(
+        pieces: &[usize],
+        bytes_max: usize,
+        all: &Arc<Semaphore>,
+    ) -> Result<(usize, Option<OwnedSemaphorePermit>), Refusal> {
+        let pieces: Vec<Bytes> = pieces
+            .iter()
+            .map(|length| Bytes::from(vec![b'x'; *length]))
+            .collect();
+        let stream = futures_util::stream::iter(pieces.into_iter().map(Ok::<_, Infallible>));
+        let (parts, mut body) = Request::new(Body::from_stream(stream)).into_parts();
+        let read = read_body(&parts, &mut body, bytes_max, &BodyLimits::default(), all).await;
+        read.map(|(bytes, share)| (bytes.len(), share))
+    }
+
+    #[tokio::test]
+    async fn bodies_share_their_bytes_and_give_them_back() {
+        let all = Arc::new(Semaphore::new(10));
+        let (length, share) = read(&[4, 3], 10, &all).await.unwrap();
+        assert_eq!((length, all.available_permits()), (7, 3));
+        assert_eq!(read(&[4], 10, &all).await.unwrap_err(), Refusal::Overloaded);
+        let (_, rest) = read(&[3], 10, &all).await.unwrap();
+        assert_eq!(all.available_permits(), 0);
+        drop((share, rest));
+        assert_eq!(all.available_permits(), 10);
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_holds_nothing() {
+        let all = Arc::new(Semaphore::new(100));
+        assert_eq!(read(&[5, 5], 10, &all).await.unwrap().0, 10);
+        assert_eq!(
+            read(&[5, 6], 10, &all).await.unwrap_err(),
+            Refusal::BodyTooLarge { bytes_max: 10 }
+        );
+        assert_eq!(all.available_permits(), 100);
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn only_the_consoles_own_pages_pass_the_forgery_check() {
+        assert_eq!(refuse_forged(&headers(&[(CONSOLE_HEADER, "1")])), Ok(()));
+        assert_eq!(
+            refuse_forged(&headers(&[
+                (CONSOLE_HEADER, "1"),
+                (FETCH_SITE_HEADER, "same-origin")
+            ])),
+            Ok(())
+        );
+        for pairs in [
+            &[][..],
+            &[(CONSOLE_HEADER, "true")],
+            &[(FETCH_SITE_HEADER, "same-origin")],
+            &[(CONSOLE_HEADER, "1"), (FETCH_SITE_HEADER, "cross-site")],
+            &[(CONSOLE_HEADER, "1"), (FETCH_SITE_HEADER, "same-site")],
+            &[(CONSOLE_HEADER, "1"), (FETCH_SITE_HEADER, "none")],
+        ] {
+            assert_eq!(refuse_forged(&headers(pairs)), Err(Refusal::Forged), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_taken_from_two_headers_and_no_other_scheme() {
+        let key = |pairs: &[(&'static str, &'static str)]| api_key(&headers(pairs));
+        assert_eq!(key(&[("authorization", "Bearer a.b")]).as_deref(), Some("a.b"));
+        assert_eq!(key(&[("authorization", "BEARER  a.b ")]).as_deref(), Some("a.b"));
+        assert_eq!(key(&[("x-api-key", "a.b")]).as_deref(), Some("a.b"));
+        assert_eq!(
+            key(&[("authorization", "Basic a.b"), ("x-api-key", "c.d")]).as_deref(),
+            Some("c.d")
+        );
+        for pairs in [
+            &[][..],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Bearer  ")],
+            &[("x-api-key", "")],
+        ] {
+            assert_eq!(key(pairs), None, "{pairs:?}");
+        }
+    }
+}

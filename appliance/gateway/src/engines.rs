@@ -369,3 +369,6 @@ async fn write_all(socket: Arc<UnixStream>, link: Arc<EngineLink>, mut waiting: 
     write_until_closed(&socket, &link.closing, &mut waiting).await;
     link.close();
 }
+
+#[cfg(test)]
+mod tests;

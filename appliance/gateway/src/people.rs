@@ -236,6 +236,19 @@ impl People {
         }
     }
 
+    /// Account id of the ordinary user of that name, if there is one.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn account_of(&self, username: &str) -> Result<Option<String>, StoreFailure> {
+        let username = username.to_owned();
+        Ok(self
+            .store
+            .run(move |t| find(t, &username))
+            .await?
+            .map(|row| row.account_id))
+    }
+
     /// Seconds for which a name is still locked, `None` when it is not.
     ///
     /// # Errors

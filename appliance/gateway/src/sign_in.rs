@@ -47,14 +47,10 @@ pub async fn sign_in(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body>
     }
     if let Some(remaining_s) = gateway.people.locked_for(&proof.username).await.map_err(failed)? {
         gateway.tries.count(call.source);
-        let record = login(
-            &call,
-            proof.username.clone(),
-            None,
-            String::new(),
-            Outcome::Deny,
-            LOCKED,
-        );
+        let account = gateway.people.account_of(&proof.username).await.map_err(failed)?;
+        let role = account.is_some().then_some(Role::User);
+        let actor = account.unwrap_or_else(|| proof.username.clone());
+        let record = login(&call, actor, role, String::new(), Outcome::Deny, LOCKED);
         gateway.record(record).await?;
         return Err(Refusal::Locked { remaining_s });
     }

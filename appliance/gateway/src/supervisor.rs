@@ -271,3 +271,75 @@ async fn beat(supervisor: Supervisor) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jingui_ipc::Channel;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn link() -> (Supervisor, mpsc::Receiver<FromSupervisor>, Channel) {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (supervisor, orders) = Supervisor::start(theirs).unwrap();
+        (supervisor, orders, Channel::new(ours))
+    }
+
+    #[tokio::test]
+    async fn questions_are_taken_up_to_their_number_and_given_up_ones_make_room() {
+        let (supervisor, _orders, _channel) = link();
+        let asking: Vec<_> = (0..QUESTION_COUNT_MAX)
+            .map(|_| {
+                let supervisor = supervisor.clone();
+                tokio::spawn(async move { supervisor.ask(Ask::Status, PATIENCE).await })
+            })
+            .collect();
+        let open = || supervisor.inner.open.lock().unwrap().len();
+        while open() < QUESTION_COUNT_MAX {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            supervisor.ask(Ask::Status, PATIENCE).await.unwrap_err(),
+            AskFailure::Overloaded
+        );
+        asking.iter().for_each(tokio::task::JoinHandle::abort);
+        while open() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let unanswered = supervisor.ask(Ask::Status, Duration::from_millis(50)).await;
+        assert_eq!(unanswered.unwrap_err(), AskFailure::Slow);
+    }
+
+    #[tokio::test]
+    async fn a_closed_socket_answers_everybody_who_waits() {
+        let (supervisor, _orders, channel) = link();
+        let waiting = {
+            let supervisor = supervisor.clone();
+            tokio::spawn(async move { supervisor.ask(Ask::Models, PATIENCE).await })
+        };
+        while supervisor.inner.open.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(channel);
+        assert_eq!(waiting.await.unwrap().unwrap_err(), AskFailure::Gone);
+        supervisor.closed().await;
+        assert_eq!(
+            supervisor.ask(Ask::Models, PATIENCE).await.unwrap_err(),
+            AskFailure::Gone
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_nobody_asked_for_and_bytes_of_nobody_are_survived_or_end_it() {
+        use std::io::Write;
+        let (supervisor, mut orders, mut channel) = link();
+        let answer = Answer::Recorded { leaf_index: 1 };
+        channel.send(&ToGateway::Answer { number: 99, answer }).unwrap();
+        channel.send(&ToGateway::Drain { deadline_ms: 5 }).unwrap();
+        let order = orders.recv().await.unwrap();
+        assert!(matches!(order.message, ToGateway::Drain { deadline_ms: 5 }));
+        channel.socket().write_all(&[0xff; 16]).unwrap();
+        supervisor.closed().await;
+    }
+}

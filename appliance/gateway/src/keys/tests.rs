@@ -112,6 +112,30 @@ async fn labels_are_taken_up_to_their_limit() {
     }
 }
 
+#[tokio::test]
+async fn keys_are_made_up_to_their_number() {
+    let (_folder, keys) = keys(1);
+    let row = Row {
+        owner: String::new(),
+        version: 1,
+        salt: Vec::new(),
+        digest: Vec::new(),
+        revoked_at: Some(1),
+    };
+    let row = Arc::new(row);
+    for number in 1..KEY_COUNT_MAX {
+        keys.rows
+            .write()
+            .unwrap()
+            .insert(number.to_string(), Arc::clone(&row));
+    }
+    assert!(keys.create("last", "o").await.is_ok());
+    assert!(matches!(
+        keys.create("one more", "o").await,
+        Err(KeyNotMade::TooMany)
+    ));
+}
+
 #[test]
 fn the_derivation_never_changes() {
     // Computed by a program that shares no code with this one (HKDF and base62 in Python).

@@ -203,3 +203,24 @@ async fn proofs_past_the_queue_are_told_to_come_back() {
     places.push(people.waiting.try_acquire().unwrap());
     assert_eq!(people.on_hash_thread(|| 1).await, None, "one past it");
 }
+
+#[tokio::test]
+async fn users_are_made_up_to_their_number() {
+    let (_folder, people, _clock) = people();
+    let fill = |count: u64| {
+        people.store.run_here(|t| {
+            for number in 1..count {
+                t.execute(
+                    "INSERT INTO people (account_id, username, password, totp_secret, created_at)
+                     VALUES (?1, ?1, '', '', 0)",
+                    params![number.to_string()],
+                )?;
+            }
+            Ok(())
+        })
+    };
+    fill(PERSON_COUNT_MAX).unwrap();
+    people.create(new_user("wang", PASSWORD, SECRET)).await.unwrap();
+    let refusal = people.create(new_user("li", PASSWORD, SECRET)).await.unwrap_err();
+    assert_eq!(refusal.code(), "api.user.too-many");
+}

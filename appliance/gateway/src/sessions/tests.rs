@@ -89,3 +89,28 @@ fn the_token_is_found_among_cookies() {
     assert_eq!(token_in("x__Host-jingui=abc"), None);
     assert_eq!(token_in(""), None);
 }
+
+#[tokio::test]
+async fn past_their_number_the_idlest_session_ends_for_a_new_one() {
+    let (_folder, sessions, _clock) = sessions();
+    let row = |seen_at| Row {
+        opener: opener("u", Role::User),
+        opened_at: seen_at,
+        seen_at,
+        stored_seen_at: seen_at,
+    };
+    for number in 0..u64::try_from(SESSION_COUNT_MAX).unwrap() - 1 {
+        let digest = token_digest(&number.to_string());
+        sessions
+            .rows
+            .lock()
+            .unwrap()
+            .insert(digest, row(NOW - u64::from(number == 7)));
+    }
+    sessions.begin(opener("u", Role::User)).await.unwrap();
+    assert!(sessions.find("7", false).is_some(), "the last place");
+    sessions.begin(opener("u", Role::User)).await.unwrap();
+    assert_eq!(sessions.rows.lock().unwrap().len(), SESSION_COUNT_MAX);
+    assert_eq!(sessions.find("7", false), None);
+    assert!(sessions.find("8", false).is_some());
+}

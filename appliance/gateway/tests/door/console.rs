@@ -204,11 +204,13 @@ async fn five_wrong_proofs_lock_a_name_whether_it_exists_or_not() {
         );
         assert!(record.actor.starts_with("u-"), "{record:?}");
     }
-    for actor in ["wang", "nobody"] {
+    for is_user in [true, false] {
         let record = bench.supervisor.record().await;
+        assert_eq!(record.why, "auth.account.locked");
         assert_eq!(
-            (record.why.as_str(), record.actor.as_str()),
-            ("auth.account.locked", actor)
+            (record.actor.starts_with("u-"), record.role.is_some()),
+            (is_user, is_user),
+            "{record:?}"
         );
     }
     bench.clock.advance(LOCK_S);

@@ -7,7 +7,9 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use jingui_gateway::gateway::Limits;
-use jingui_gateway::listen::{HEADER_BYTES_MAX, HEADER_COUNT_MAX};
+use jingui_gateway::listen::{
+    HEADER_BYTES_MAX, HEADER_COUNT_MAX, HTTP2_RESET_COUNT_MAX, HTTP2_STREAM_COUNT_MAX,
+};
 use jingui_gateway::routes::{CHAT_BODY_BYTES_MAX, SMALL_BODY_BYTES_MAX};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -325,30 +327,97 @@ async fn a_client_without_a_protocol_gets_http_1() {
     assert!(read_to_end(&mut socket).await.starts_with("HTTP/1.1 200"));
 }
 
-#[tokio::test]
-async fn an_http2_client_that_resets_without_end_is_cut_off() {
-    let bench = bench().await;
-    let key = bench.key().await;
-    let sender = bench.client.http2().await;
-    // Requests that wait for their body, dropped at once: each becomes a reset (CVE-2023-44487).
-    let mut broken = false;
-    for _ in 0..5_000 {
-        let mut sender = sender.clone();
-        let uri = "https://localhost/v1/chat/completions";
-        let request = request(Method::POST, uri, &[bearer(&key)], question("x").to_string());
-        let asking = sender.send_request(request);
-        tokio::pin!(asking);
-        // Polled once, so that it is sent, then dropped.
-        let polled = futures_util::future::poll_immediate(asking.as_mut()).await;
-        if matches!(polled, Some(Err(_))) {
-            broken = true;
+/// A frame of HTTP/2 (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Types of the frames that come back until the connection ends or a `PING` is answered.
+async fn frame_types(socket: &mut (impl AsyncReadExt + Unpin)) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    let mut head = [0; 9];
+    while patiently(socket.read_exact(&mut head)).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        if patiently(socket.read_exact(&mut payload)).await.is_err() {
             break;
         }
-        tokio::task::yield_now().await;
+        kinds.push(head[3]);
+        if head[3] == PING && head[4] == ACK {
+            break;
+        }
     }
-    // Cut off or not, others are served.
+    kinds
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+
+/// Requests reset in the same write that opens them: the server has taken up none of them (CVE-2023-44487).
+#[tokio::test]
+async fn http2_resets_are_borne_up_to_their_number_and_then_end_the_connection() {
+    let bench = bench().await;
+    for (count, is_borne) in [(HTTP2_RESET_COUNT_MAX, true), (HTTP2_RESET_COUNT_MAX + 1, false)] {
+        let mut socket = bench.client.tls(&[b"h2"]).await.unwrap();
+        socket
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        socket.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        // GET https localhost / by the static table of HPACK, then the end of header and stream.
+        let request = [&[0x82, 0x87, 0x84, 0x41, 9][..], b"localhost"].concat();
+        let mut flood = Vec::new();
+        for number in 0..u32::try_from(count).unwrap() {
+            let stream = 2 * number + 1;
+            flood.extend(frame(HEADERS, 0x4 | 0x1, stream, &request));
+            flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        }
+        flood.extend(frame(PING, 0, 0, &[0; 8]));
+        socket.write_all(&flood).await.unwrap();
+        let kinds = frame_types(&mut socket).await;
+        assert_eq!(kinds.contains(&PING), is_borne, "{count}: {kinds:?}");
+        assert_eq!(kinds.contains(&GOAWAY), !is_borne, "{count}: {kinds:?}");
+    }
     assert_eq!(bench.client.get("/healthz", &[]).await.status, 200);
-    drop((sender, broken));
+}
+
+#[tokio::test]
+async fn http2_streams_run_up_to_their_number_and_one_more_is_reset() {
+    let bench = bench().await;
+    for (count, is_borne) in [
+        (HTTP2_STREAM_COUNT_MAX, true),
+        (HTTP2_STREAM_COUNT_MAX + 1, false),
+    ] {
+        let mut socket = bench.client.tls(&[b"h2"]).await.unwrap();
+        socket
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        socket.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        // POST https localhost /api/session, whose body does not come: each stream waits.
+        let mut request = [
+            &[0x83, 0x87, 0x41, 9][..],
+            b"localhost",
+            &[0x44, 12],
+            b"/api/session",
+        ]
+        .concat();
+        request.extend([&[0, 16][..], b"x-jingui-console", &[1], b"1"].concat());
+        let mut flood = Vec::new();
+        for number in 0..count {
+            flood.extend(frame(HEADERS, 0x4, 2 * number + 1, &request));
+        }
+        flood.extend(frame(PING, 0, 0, &[0; 8]));
+        socket.write_all(&flood).await.unwrap();
+        let kinds = frame_types(&mut socket).await;
+        assert_eq!(kinds.contains(&RST_STREAM), !is_borne, "{count}: {kinds:?}");
+        assert!(!kinds.contains(&GOAWAY), "{count}: {kinds:?}");
+    }
 }
 
 #[tokio::test]
