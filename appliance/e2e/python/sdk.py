@@ -154,7 +154,7 @@ def check_errors(client, demo, http):
     refused(openai.BadRequestError, 400, "context_length_exceeded", model=model,
             messages=[{"role": "user", "content": "word " * 6000}])
     refused(openai.BadRequestError, 400, "invalid_value", model=model, messages=hello, temperature=9)
-    refused(openai.BadRequestError, 400, "invalid_value", model=model, messages=hello, n=2)
+    refused(openai.BadRequestError, 400, "unsupported_value", model=model, messages=hello, n=2)
     refused(openai.BadRequestError, 400, "invalid_value", model=model, messages=[])
     wrong = openai.OpenAI(base_url=demo["base_url"] + "/v1", api_key="wrong.key", http_client=http, max_retries=0)
     try:

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 
 use crate::say;
-use crate::tools::{self, Node, aloud, quietly};
+use crate::tools::{self, aloud, quietly};
 
 /// The programs of the box, built together so that they always match.
 const PROGRAMS: &[&str] = &[
@@ -59,12 +59,8 @@ pub(crate) fn console(tree: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     say("building the console");
-    let node = Node::ensure(tree)?;
-    quietly(
-        node.npm(&folder)
-            .args(["ci", "--silent", "--no-audit", "--no-fund"]),
-    )?;
-    quietly(node.npm(&folder).args(["run", "--silent", "build"]))
+    tools::install_npm(&folder)?;
+    quietly(tools::npm(&folder)?.args(["run", "--silent", "build"]))
 }
 
 /// Time of the last change to a written file at or below `path`. Folders do not count: making `dist` touches them.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::tools::{self, Node, aloud};
+use crate::tools::{self, aloud};
 use crate::{build, say, tree};
 
 /// Options of `scripts/test`.
@@ -127,17 +127,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 }
 
 fn console(tree: &Path) -> anyhow::Result<()> {
-    let node = Node::ensure(tree)?;
     build::console(tree)?;
     let folder = tree.join("appliance/console");
-    if !folder.join("node_modules").exists() {
-        tools::quietly(
-            node.npm(&folder)
-                .args(["ci", "--silent", "--no-audit", "--no-fund"]),
-        )?;
-    }
-    aloud(node.npm(&folder).args(["run", "--silent", "check:api"]))?;
-    aloud(node.npm(&folder).args(["run", "--silent", "test"]))
+    tools::install_npm(&folder)?;
+    aloud(tools::npm(&folder)?.args(["run", "--silent", "check:api"]))?;
+    aloud(tools::npm(&folder)?.args(["run", "--silent", "test"]))
 }
 
 fn format(tree: &Path) -> anyhow::Result<()> {
@@ -185,19 +179,15 @@ fn e2e(tree: &Path) -> anyhow::Result<()> {
     tools::ensure_for_tests()?;
     build::product(tree)?;
     let python = tools::ensure_python(tree, &tree.join(REQUIREMENTS))?;
-    let node = Node::ensure(tree)?;
-    let browser = tree.join("appliance/e2e/browser");
-    tools::quietly(
-        node.npm(&browser)
-            .args(["ci", "--silent", "--no-audit", "--no-fund"]),
-    )?;
+    tools::install_npm(&tree.join("appliance/e2e/browser"))?;
+    tools::install_npm(&tree.join("appliance/e2e/browser/floor"))?;
     let mut command = cargo(tree);
     command
         .args(["test", "--release", "--locked", "--package", "jingui-e2e"])
         // One box at a time: each wants both cores.
         .args(["--", "--test-threads=1", "--nocapture"])
         .env("JINGUI_PYTHON", python)
-        .env("JINGUI_NODE", node.node(tree).get_program());
+        .env("JINGUI_NODE", tools::node(tree)?.get_program());
     aloud(&mut command)
 }
 

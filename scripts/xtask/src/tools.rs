@@ -1,7 +1,7 @@
 //! Foreign programs that build and tests need, and how they come to this machine.
 //!
-//! Debian packages through apt-get (as root only; everybody else gets the command to hand to an administrator), a
-//! pinned Node.js and Python packages below `target/tools`. Quiet when nothing is missing.
+//! Debian packages through apt-get (as root only; everybody else gets the command to hand to an administrator), Python
+//! packages and programs of crates.io below `target/tools`. Quiet when nothing is missing.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -61,10 +61,8 @@ const FOR_TESTS: &[Package] = &[
     program("util-linux", "setpriv"),
 ];
 
-/// Node.js below this version cannot build the console.
-const NODE_VERSION_MIN: (u32, u32) = (20, 19);
-/// Version that is fetched from the npm registry when the machine's own is missing or too old.
-const NODE_VERSION: &str = "22";
+/// Node.js below this version cannot build the console; Debian 12 carries 18.20.
+const NODE_VERSION_MIN: (u32, u32) = (18, 13);
 
 /// Installs what compiling needs.
 pub(crate) fn ensure_for_build() -> anyhow::Result<()> {
@@ -123,93 +121,44 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|it| it.is_file())
 }
 
-/// Node.js with npm, ready to be called.
-pub(crate) struct Node {
-    /// Folder that is put before the search path; empty when the machine's own Node.js serves.
-    folder: Option<PathBuf>,
-    npm: PathBuf,
+/// `npm` in that folder. Installs Node.js first when the machine has none.
+pub(crate) fn npm(folder: &Path) -> anyhow::Result<Command> {
+    ensure_node()?;
+    Ok(in_folder("npm", folder))
 }
 
-impl Node {
-    /// Finds or fetches Node.js.
-    pub(crate) fn ensure(tree: &Path) -> anyhow::Result<Self> {
-        let own = node_version(OsStr::new("node"));
-        if let (Some(version), Some(npm)) = (own, find_program("npm"))
-            && version >= NODE_VERSION_MIN
-        {
-            return Ok(Self { folder: None, npm });
-        }
-        let folder = tree.join("target/tools/node");
-        let bin = folder.join("bin");
-        if node_version(bin.join("node").as_os_str()).is_none_or(|it| it < NODE_VERSION_MIN) {
-            ensure_packages(&[program("nodejs", "node"), program("npm", "npm")])?;
-            fetch_node(&folder, &bin)?;
-        }
-        Ok(Self {
-            folder: Some(bin.clone()),
-            npm: bin.join("npm"),
-        })
-    }
-
-    /// `npm` in that folder.
-    pub(crate) fn npm(&self, folder: &Path) -> Command {
-        let mut command = Command::new(&self.npm);
-        command.current_dir(folder);
-        self.on_path(&mut command);
-        command
-    }
-
-    /// `node` in that folder.
-    pub(crate) fn node(&self, folder: &Path) -> Command {
-        let program = self
-            .folder
-            .as_ref()
-            .map_or_else(|| PathBuf::from("node"), |it| it.join("node"));
-        let mut command = Command::new(program);
-        command.current_dir(folder);
-        self.on_path(&mut command);
-        command
-    }
-
-    fn on_path(&self, command: &mut Command) {
-        if let Some(folder) = &self.folder {
-            let rest = std::env::var_os("PATH").unwrap_or_default();
-            let path = std::iter::once(folder.clone()).chain(std::env::split_paths(&rest));
-            if let Ok(path) = std::env::join_paths(path) {
-                command.env("PATH", path);
-            }
-        }
-    }
+/// `node` in that folder. Installs Node.js first when the machine has none.
+pub(crate) fn node(folder: &Path) -> anyhow::Result<Command> {
+    ensure_node()?;
+    Ok(in_folder("node", folder))
 }
 
-/// Debian 12 carries Node.js 18 and npm 9; both serve to fetch newer ones as packages of the npm registry.
-fn fetch_node(folder: &Path, bin: &Path) -> anyhow::Result<()> {
-    let machine = match std::env::consts::ARCH {
-        "x86_64" => "x64",
-        "aarch64" => "arm64",
-        other => bail!("the npm registry has no Node.js for {other}. Install Node.js 20.19 or newer by hand"),
-    };
-    say("fetching Node.js below target/tools");
-    std::fs::create_dir_all(bin)?;
-    let package = format!("node-linux-{machine}");
-    quietly(
-        Command::new("npm")
-            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-            .arg(folder)
-            .arg(format!("{package}@{NODE_VERSION}"))
-            .arg("npm@11"),
-    )?;
-    let modules = folder.join("node_modules");
-    link(&modules.join(package).join("bin/node"), &bin.join("node"))?;
-    link(&modules.join("npm/bin/npm-cli.js"), &bin.join("npm"))?;
-    link(&modules.join("npm/bin/npx-cli.js"), &bin.join("npx"))
+/// Packages of `package-lock.json`, unless they are there.
+pub(crate) fn install_npm(folder: &Path) -> anyhow::Result<()> {
+    let installed =
+        std::fs::metadata(folder.join("node_modules/.package-lock.json")).and_then(|it| it.modified());
+    let locked = std::fs::metadata(folder.join("package-lock.json")).and_then(|it| it.modified())?;
+    if installed.is_ok_and(|it| it >= locked) {
+        return Ok(());
+    }
+    quietly(npm(folder)?.args(["ci", "--silent", "--no-audit", "--no-fund"]))
 }
 
-fn link(target: &Path, name: &Path) -> anyhow::Result<()> {
-    if name.symlink_metadata().is_ok() {
-        std::fs::remove_file(name)?;
-    }
-    std::os::unix::fs::symlink(target, name).with_context(|| format!("{} cannot be made", name.display()))
+fn in_folder(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(folder);
+    command
+}
+
+fn ensure_node() -> anyhow::Result<()> {
+    ensure_packages(&[program("nodejs", "node"), program("npm", "npm")])?;
+    let version = node_version(OsStr::new("node")).context("node tells no version")?;
+    let (major, minor) = NODE_VERSION_MIN;
+    ensure!(
+        version >= NODE_VERSION_MIN,
+        "this machine's Node.js is older than {major}.{minor}: install a newer one"
+    );
+    Ok(())
 }
 
 fn node_version(program: &OsStr) -> Option<(u32, u32)> {
@@ -326,7 +275,7 @@ mod tests {
         ] {
             assert_eq!(parse_node_version(text), version, "{text}");
         }
-        assert!((18, 20) < NODE_VERSION_MIN && (22, 0) > NODE_VERSION_MIN);
+        assert!((18, 12) < NODE_VERSION_MIN && (22, 0) > NODE_VERSION_MIN);
     }
 
     #[test]
