@@ -3,20 +3,23 @@
 //! Owned by the loop's thread. Leaves are recorded one by one and get their index at once; [`AuditLog::commit`] puts
 //! all of them into one signed checkpoint. Nobody is told that something was done before `commit` succeeded.
 //!
-//! When a write fails the log is stopped: nothing is recorded, acts and inference are refused, until
-//! [`AuditLog::reopen`] has read the files again and found them sound and writable.
+//! When the log cannot be opened, or a write fails, it is stopped: nothing is recorded, acts and inference are
+//! refused, until [`AuditLog::open`] has read the files again and found them sound.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use jingui_audit::event::Event;
 use jingui_audit::leaf::{Draft, Role};
 use jingui_audit::storage::{GuardStore, ReadStorage, Storage};
+use jingui_audit::tree::empty_root;
 use jingui_audit::writer::{AppendFailure, BATCH_LEAVES_MAX, OpenFailure, Opened};
-use jingui_audit::{Checkpoint, Signer, Writer};
+use jingui_audit::{Checkpoint, Signer, VerifierKey, Writer};
 
 use crate::durable;
 
+const UNWRITABLE: &str = "audit.unwritable";
 const GUARD_BYTES_MAX: u64 = 4096;
 /// Leaves of our own processes that are kept while the log is stopped; with fifteen minutes of restarts it is full.
 pub(crate) const MISSED_MAX: usize = 128;
@@ -34,13 +37,23 @@ pub(crate) struct GuardFile(PathBuf);
 pub(crate) struct AuditLog {
     folder: PathBuf,
     guard: PathBuf,
-    writer: Writer<LogFolder, GuardFile>,
+    vkey: VerifierKey,
+    /// The newest signed checkpoint that we know of.
+    signed: Checkpoint,
+    state: State,
     pending: Vec<Draft>,
-    /// What our own processes did in the batch that failed; on disk or not, [`AuditLog::reopen`] finds out.
+    /// What our own processes did in the batch that failed; on disk or not, [`AuditLog::open`] finds out.
     in_doubt: Vec<Draft>,
     /// What our own processes did while the log was stopped, to be recorded when it is back.
     missed: Vec<Draft>,
-    is_stopped: bool,
+}
+
+/// Whether the log takes leaves.
+#[derive(Debug)]
+enum State {
+    Open(Box<Writer<LogFolder, GuardFile>>),
+    /// With the code that says why.
+    Stopped(&'static str),
 }
 
 /// A leaf could not be recorded or committed.
@@ -61,7 +74,7 @@ impl LogFailure {
     /// Stable code.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::Unwritable => "audit.unwritable",
+            Self::Unwritable => UNWRITABLE,
             Self::Refused(refusal) => refusal.code(),
             Self::Full => "system.busy",
         }
@@ -69,33 +82,40 @@ impl LogFailure {
 }
 
 impl AuditLog {
-    /// Opens the log, or starts one; takes in what a crash left behind.
-    pub(crate) fn open(folder: &Path, trust: &Path, signer: Signer) -> Result<(Self, Opened), OpenFailure> {
-        let guard = trust.join("audit.signed");
-        let (writer, opened) = Writer::open(LogFolder(folder.to_owned()), GuardFile(guard.clone()), signer)?;
-        let log = Self {
+    /// The log of that folder, not opened yet.
+    pub(crate) fn closed(folder: &Path, trust: &Path, vkey: VerifierKey) -> Self {
+        Self {
             folder: folder.to_owned(),
-            guard,
-            writer,
+            guard: trust.join("audit.signed"),
+            signed: Checkpoint {
+                origin: vkey.name().to_owned(),
+                size: 0,
+                root: empty_root(),
+            },
+            vkey,
+            state: State::Stopped(UNWRITABLE),
             pending: Vec::new(),
             in_doubt: Vec::new(),
             missed: Vec::new(),
-            is_stopped: false,
-        };
-        Ok((log, opened))
+        }
     }
 
-    /// Reads the files again after a failed write. What was pending and never acknowledged is given up, except what
-    /// already reached the disk: that is taken in.
-    pub(crate) fn reopen(&mut self, signer: Signer) -> Result<Opened, OpenFailure> {
-        let (writer, opened) = Writer::open(
-            LogFolder(self.folder.clone()),
-            GuardFile(self.guard.clone()),
-            signer,
-        )?;
-        self.writer = writer;
+    /// Opens the log, or starts one; takes in what a crash left behind. Also the way back after a failed write: what
+    /// was pending and never acknowledged is given up, except what already reached the disk.
+    pub(crate) fn open(&mut self, signer: Signer) -> Result<Opened, OpenFailure> {
+        let storage = LogFolder(self.folder.clone());
+        let (writer, opened) = match Writer::open(storage, GuardFile(self.guard.clone()), signer) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                // What write failed is of no use to people; that none succeeds is.
+                let is_write = matches!(failure, OpenFailure::Write(_));
+                self.state = State::Stopped(if is_write { UNWRITABLE } else { code_of(&failure) });
+                return Err(failure);
+            }
+        };
+        self.signed = writer.checkpoint().clone();
+        self.state = State::Open(Box::new(writer));
         self.pending.clear();
-        self.is_stopped = false;
         // A batch is on disk as a whole or not at all, as far as opening takes it in.
         let in_doubt = std::mem::take(&mut self.in_doubt);
         if opened.recovered_count == 0 {
@@ -106,21 +126,29 @@ impl AuditLog {
     }
 
     /// Whether leaves can be recorded.
-    pub(crate) fn is_writable(&self) -> bool {
-        !self.is_stopped && self.writer.is_writable()
+    pub(crate) const fn is_writable(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// Code that says why the log is stopped.
+    pub(crate) const fn why_stopped(&self) -> Option<&'static str> {
+        match self.state {
+            State::Open(_) => None,
+            State::Stopped(code) => Some(code),
+        }
     }
 
     /// Adds a leaf to the batch and gives the index that it will have.
     pub(crate) fn record(&mut self, draft: Draft) -> Result<u64, LogFailure> {
-        if !self.is_writable() {
+        let State::Open(writer) = &self.state else {
             self.keep_missed(draft);
             return Err(LogFailure::Unwritable);
-        }
+        };
         if self.pending.len() >= BATCH_LEAVES_MAX {
             return Err(LogFailure::Full);
         }
         let waiting = u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
-        let index = self.writer.size().saturating_add(waiting);
+        let index = writer.size().saturating_add(waiting);
         // Checked here, so that one record that does not fit cannot spoil the batch of others.
         draft.clone().numbered(index).map_err(LogFailure::Refused)?;
         self.pending.push(draft);
@@ -140,22 +168,21 @@ impl AuditLog {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let State::Open(writer) = &mut self.state else {
+            return Err(LogFailure::Unwritable);
+        };
         let batch = std::mem::take(&mut self.pending);
-        let own: Vec<Draft> = batch
-            .iter()
-            .filter(|draft| draft.role == Role::Device)
-            .cloned()
-            .collect();
-        match self.writer.append(batch) {
-            Ok(_) => Ok(()),
+        let own: Vec<Draft> = batch.iter().filter(|draft| is_kept(draft)).cloned().collect();
+        match writer.append(batch) {
+            Ok(appended) => {
+                self.signed = appended.checkpoint;
+                Ok(())
+            }
             Err(failure) => {
-                self.is_stopped = true;
+                self.state = State::Stopped(UNWRITABLE);
                 self.in_doubt = own;
-                crate::say(format_args!(
-                    "audit log stopped: {}: {}",
-                    failure.code(),
-                    cause_of(&failure)
-                ));
+                let (code, cause) = (failure.code(), cause_of(&failure));
+                crate::say(format_args!("audit log stopped: {code}: {cause}"));
                 Err(LogFailure::Unwritable)
             }
         }
@@ -168,20 +195,35 @@ impl AuditLog {
 
     /// People are told that their act was not done; a process that died has died, recorded or not.
     fn keep_missed(&mut self, draft: Draft) {
-        if draft.role == Role::Device && self.missed.len() < MISSED_MAX {
+        if is_kept(&draft) && self.missed.len() < MISSED_MAX {
             self.missed.push(draft);
         }
     }
 
     /// The newest signed checkpoint.
-    pub(crate) fn checkpoint(&self) -> &Checkpoint {
-        self.writer.checkpoint()
+    pub(crate) const fn checkpoint(&self) -> &Checkpoint {
+        &self.signed
     }
 
     /// Verifier key in signed-note form.
     pub(crate) fn vkey(&self) -> String {
-        self.writer.vkey().to_string()
+        self.vkey.to_string()
     }
+}
+
+/// What our own processes did is recorded late rather than never. The first leaf of a log is made anew each time.
+fn is_kept(draft: &Draft) -> bool {
+    draft.role == Role::Device && !matches!(draft.event, Event::Genesis { .. })
+}
+
+/// The code as a text that lives as long as the program: one of those that `audit` lists.
+fn code_of(failure: &OpenFailure) -> &'static str {
+    let code = failure.code();
+    jingui_audit::CODES
+        .iter()
+        .copied()
+        .find(|listed| *listed == code)
+        .unwrap_or(UNWRITABLE)
 }
 
 fn cause_of(failure: &AppendFailure) -> String {
@@ -296,9 +338,15 @@ mod tests {
             self.folder.path().join(name)
         }
 
+        fn closed(&self) -> AuditLog {
+            let vkey = self.identity.signer().unwrap().vkey().clone();
+            AuditLog::closed(&self.path("audit"), &self.path("trust"), vkey)
+        }
+
         fn open(&self) -> (AuditLog, Opened) {
-            let signer = self.identity.signer().unwrap();
-            AuditLog::open(&self.path("audit"), &self.path("trust"), signer).unwrap()
+            let mut log = self.closed();
+            let opened = log.open(self.identity.signer().unwrap()).unwrap();
+            (log, opened)
         }
 
         fn draft(&self) -> Draft {
@@ -347,11 +395,11 @@ mod tests {
         assert!(matches!(log.commit(), Err(LogFailure::Unwritable)));
         assert!(!log.is_writable());
         assert!(matches!(log.record(machine.draft()), Err(LogFailure::Unwritable)));
-        assert!(log.reopen(machine.identity.signer().unwrap()).is_err());
+        assert!(log.open(machine.identity.signer().unwrap()).is_err());
         assert!(!log.is_writable());
         fs::remove_file(machine.path("audit")).unwrap();
         fs::rename(machine.path("away"), machine.path("audit")).unwrap();
-        log.reopen(machine.identity.signer().unwrap()).unwrap();
+        log.open(machine.identity.signer().unwrap()).unwrap();
         assert!(log.is_writable());
         assert_eq!(
             log.take_missed().len(),
@@ -376,8 +424,9 @@ mod tests {
         fs::remove_dir_all(machine.path("audit/tile/entries/000.p/2")).ok();
         fs::remove_file(machine.path("audit/tile/entries/000.p/2")).ok();
         fs::write(machine.path("audit/checkpoint"), old).unwrap();
-        let signer = machine.identity.signer().unwrap();
-        let refused = AuditLog::open(&machine.path("audit"), &machine.path("trust"), signer).unwrap_err();
-        assert_eq!(refused.code(), "audit.rolled-back");
+        let mut log = machine.closed();
+        log.open(machine.identity.signer().unwrap()).unwrap_err();
+        assert!(!log.is_writable());
+        assert_eq!(log.why_stopped(), Some("audit.rolled-back"));
     }
 }

@@ -34,6 +34,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(parent(path)?)
 }
 
+/// As [`write`], but leaves a file alone that holds these bytes already: a full disk does not matter then.
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    match read(path, length) {
+        Ok(Some(found)) if found == bytes => Ok(()),
+        _ => write(path, bytes, mode),
+    }
+}
+
 /// Removes a file if it is there, durably.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
@@ -111,6 +120,20 @@ mod tests {
             PRIVATE_FILE
         );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_right_already_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, b"one", PUBLIC_FILE).unwrap();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        write_if_changed(&path, b"one", PUBLIC_FILE).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before);
+        for other in [&b"two"[..], b"on", b"ones"] {
+            write_if_changed(&path, other, PUBLIC_FILE).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), other);
+        }
     }
 
     #[test]

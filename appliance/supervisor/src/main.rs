@@ -71,7 +71,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The boot, in order. Nothing is started before the log that records it is open.
+/// The boot, in order: folder and keys, what is stored, doors, threads; then the loop opens the log and starts the
+/// processes.
 fn boot(options: Options) -> anyhow::Result<()> {
     let stop_signals = signals::block().context("signals")?;
     let clock = Clock::start();
@@ -80,9 +81,7 @@ fn boot(options: Options) -> anyhow::Result<()> {
     let certificates =
         Certificates::open(&state.trust(), &identity.serial, clock.unix()).context("certificates")?;
     let signer = identity.signer().context("log key")?;
-    let (log, opened) = AuditLog::open(&state.audit(), &state.trust(), signer)
-        .map_err(|failure| coded(failure.code(), failure))?;
-    state.publish_verifier_key(&log.vkey()).context("verifier key")?;
+    let log = AuditLog::closed(&state.audit(), &state.trust(), signer.vkey().clone());
     let people = People::open(&state.people()).context("accounts")?;
     let setup_code = state.setup_code_for(people.is_set_up()).context("setup code")?;
     let models = ModelStore::open(&state).context("model store")?;
@@ -91,8 +90,7 @@ fn boot(options: Options) -> anyhow::Result<()> {
         .listen()
         .map_err(|error| coded("system.address.taken", error))?;
     let address = listener.local_addr().context("address")?;
-    state.publish_port(address.port()).context("port")?;
-    state.publish_ca(certificates.ca_pem()).context("certificates")?;
+    state.publish(address.port(), certificates.ca_pem(), &log.vkey());
 
     let (events, inbox) = sync_channel(event::EVENTS_MAX);
     signals::watch(stop_signals, events.clone()).context("signals")?;
@@ -125,9 +123,7 @@ fn boot(options: Options) -> anyhow::Result<()> {
         afterwards: Vec::new(),
         log_retry_at: None,
     };
-    supervisor
-        .start(&opened)
-        .map_err(|failure| coded(failure.code(), failure))?;
+    supervisor.start();
     supervisor.run(&inbox);
     Ok(())
 }

@@ -4,12 +4,17 @@ use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Exit code of a command line that is not understood.
 pub(crate) const EXIT_USAGE: u8 = 64;
 /// Exit code when the box cannot be started now.
 pub(crate) const EXIT_UNAVAILABLE: u8 = 4;
 
+/// How long a taken port is tried again.
+const BIND_PATIENCE: Duration = Duration::from_secs(2);
+const BIND_PAUSE: Duration = Duration::from_millis(50);
 const PORT_DEFAULT: u16 = 8443;
 const USAGE: &str =
     "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes]";
@@ -59,9 +64,17 @@ impl Options {
         Ok(options)
     }
 
-    /// Binds the listener.
+    /// Binds the listener. After a crash the processes before us may hold the port for a moment longer.
     pub(crate) fn listen(&self) -> io::Result<TcpListener> {
-        TcpListener::bind(SocketAddr::new(self.bind, self.port))
+        let deadline = Instant::now() + BIND_PATIENCE;
+        loop {
+            match TcpListener::bind(SocketAddr::new(self.bind, self.port)) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    thread::sleep(BIND_PAUSE);
+                }
+                bound => return bound,
+            }
+        }
     }
 }
 

@@ -116,20 +116,19 @@ impl StateFolder {
         self.root.join("port")
     }
 
-    /// Writes the port while the box runs.
-    pub(crate) fn publish_port(&self, port: u16) -> io::Result<()> {
-        durable::write(&self.port(), format!("{port}\n").as_bytes(), durable::PUBLIC_FILE)
-    }
-
-    /// Writes the device CA where people and scripts find it.
-    pub(crate) fn publish_ca(&self, pem: &str) -> io::Result<()> {
-        durable::write(&self.root.join("ca.pem"), pem.as_bytes(), durable::PUBLIC_FILE)
-    }
-
-    /// Writes the verifier key of the audit log where people find it.
-    pub(crate) fn publish_verifier_key(&self, vkey: &str) -> io::Result<()> {
-        let path = self.trust().join("audit.vkey");
-        durable::write(&path, format!("{vkey}\n").as_bytes(), durable::PUBLIC_FILE)
+    /// Writes what people and scripts look for: the port while the box runs, the device CA, the verifier key of the
+    /// audit log. A full disk is no reason not to start: the box then comes up and says that its log is stopped.
+    pub(crate) fn publish(&self, port: u16, ca_pem: &str, vkey: &str) {
+        let files = [
+            (self.port(), format!("{port}\n")),
+            (self.root.join("ca.pem"), ca_pem.to_owned()),
+            (self.trust().join("audit.vkey"), format!("{vkey}\n")),
+        ];
+        for (path, text) in files {
+            if let Err(error) = durable::write_if_changed(&path, text.as_bytes(), durable::PUBLIC_FILE) {
+                crate::say(format_args!("{} could not be written: {error}", path.display()));
+            }
+        }
     }
 
     /// The ceremony code while the ceremony is still to be done: made at the first start, shown on each start.
@@ -143,7 +142,7 @@ impl StateFolder {
             Some(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
             None => identity::make_setup_code()?,
         };
-        durable::write(&path, format!("{code}\n").as_bytes(), durable::PRIVATE_FILE)?;
+        durable::write_if_changed(&path, format!("{code}\n").as_bytes(), durable::PRIVATE_FILE)?;
         println!("setup code: {code}");
         Ok(Some(Private(code)))
     }

@@ -32,8 +32,8 @@ impl Supervisor {
 
     /// The one word and its reasons, the worst first.
     fn health(&self) -> (Health, Vec<String>) {
-        if !self.log.is_writable() {
-            return (Health::Stopped, vec!["audit.unwritable".to_owned()]);
+        if let Some(code) = self.log.why_stopped() {
+            return (Health::Stopped, vec![code.to_owned()]);
         }
         let mut parts = vec![Part {
             is_serving: self.gateway.life.is_serving(),

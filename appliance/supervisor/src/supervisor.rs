@@ -118,16 +118,10 @@ pub(crate) enum Letter {
 }
 
 impl Supervisor {
-    /// First leaves of this boot, then the processes.
-    pub(crate) fn start(&mut self, opened: &Opened) -> Result<(), LogFailure> {
-        if opened.is_new {
-            let event = self.genesis();
-            let draft = self.scribe.done(Actor::device(), event, &self.identity.serial);
-            self.log.record(draft)?;
-        }
-        if opened.recovered_count > 0 {
-            self.record_recovery(opened)?;
-        }
+    /// First leaves of this boot, then the processes. With a stopped log the box comes up to say so: acts and
+    /// inference stay refused until the log is back.
+    pub(crate) fn start(&mut self) {
+        let opened = self.open_log();
         let event = LeafEvent::Boot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             security_version: 0,
@@ -136,13 +130,17 @@ impl Supervisor {
             developer_mode: true,
         };
         let draft = self.scribe.done(Actor::device(), event, "");
-        self.log.record(draft)?;
-        self.log.commit()?;
+        let recorded = opened.and_then(|opened| self.record_opening(&opened, false));
+        let recorded = recorded
+            .and(self.log.record(draft).map(drop))
+            .and_then(|()| self.log.commit());
+        if recorded.is_err() {
+            self.on_log_stopped();
+        }
         self.gateway_happens(Happening::Wanted);
         if self.models.active().is_some() {
             self.engine_happens(Happening::Wanted);
         }
-        Ok(())
     }
 
     /// Runs until the box has stopped in order.
@@ -300,10 +298,26 @@ impl Supervisor {
             .map_err(|failure| unavailable(failure.code()))
     }
 
-    fn record_recovery(&mut self, opened: &Opened) -> Result<(), LogFailure> {
-        let event = LeafEvent::AuditRecovered {
-            checkpoint_size: opened.checkpoint_size,
-            recovered_count: opened.recovered_count,
+    fn open_log(&mut self) -> Result<Opened, LogFailure> {
+        let signer = self.identity.signer().map_err(|_| LogFailure::Unwritable)?;
+        self.log.open(signer).map_err(|failure| {
+            crate::say_failure(failure.code(), &failure);
+            LogFailure::Unwritable
+        })
+    }
+
+    /// First leaf after opening: genesis of a new log; else, when something was recovered or the log was stopped,
+    /// the fact that it was.
+    fn record_opening(&mut self, opened: &Opened, was_stopped: bool) -> Result<(), LogFailure> {
+        let event = if opened.is_new {
+            self.genesis()
+        } else if opened.recovered_count > 0 || was_stopped {
+            LeafEvent::AuditRecovered {
+                checkpoint_size: opened.checkpoint_size,
+                recovered_count: opened.recovered_count,
+            }
+        } else {
+            return Ok(());
         };
         let draft = self.scribe.done(Actor::device(), event, "");
         self.log.record(draft).map(drop)
@@ -361,33 +375,18 @@ impl Supervisor {
             return;
         }
         self.log_retry_at = None;
-        let reopened = self
-            .identity
-            .signer()
-            .map_err(|error| error.to_string())
-            .and_then(|signer| {
-                self.log
-                    .reopen(signer)
-                    .map_err(|failure| failure.code().to_owned())
-            });
-        let proved = reopened.and_then(|opened| {
+        let proved = self.open_log().and_then(|opened| {
             let missed = self.log.take_missed();
-            let recorded = self
-                .record_recovery(&opened)
-                .and_then(|()| self.record_missed(missed));
-            recorded
-                .and_then(|()| self.log.commit())
-                .map_err(|failure| failure.code().to_owned())
+            self.record_opening(&opened, true)?;
+            self.record_missed(missed)?;
+            self.log.commit()
         });
         match proved {
             Ok(()) => {
                 crate::say(format_args!("the audit log can be written again"));
                 self.introduce();
             }
-            Err(code) => {
-                crate::say(format_args!("the audit log is still stopped: {code}"));
-                self.log_retry_at = Some(self.clock.now().after(LOG_RETRY_MS));
-            }
+            Err(_) => self.log_retry_at = Some(self.clock.now().after(LOG_RETRY_MS)),
         }
     }
 

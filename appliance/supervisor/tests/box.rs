@@ -351,6 +351,69 @@ fn a_log_that_cannot_be_written_stops_acts_and_inference_and_comes_back_by_itsel
 }
 
 #[test]
+fn a_box_whose_log_cannot_be_written_at_the_start_comes_up_and_says_so() {
+    let mut machine = Machine::set_up();
+    machine.kill();
+    let (audit, away) = (machine.state().join("audit"), machine.state().join("away"));
+    // A folder without its checkpoint and tiles is no log; a file in the way of its folders cannot be written.
+    fs::rename(&audit, &away).unwrap();
+    fs::create_dir(&audit).unwrap();
+    machine.start();
+    let status = machine.wait_until("health says so", |status| status.health == Health::Stopped);
+    assert_eq!(status.reasons, ["audit.missing"]);
+    let create = Request::CreateKey {
+        proof: proof(Role::Security, now_step()),
+        label: "reports".to_owned(),
+    };
+    assert_eq!(machine.refused(&create).code, "audit.unwritable");
+    fs::remove_dir(&audit).unwrap();
+    fs::rename(&away, &audit).unwrap();
+    machine.wait_until("the log is back", |status| status.audit.is_writable);
+    machine.verify_log();
+    let boots = events(&machine.leaves())
+        .iter()
+        .filter(|(event, _)| event == "boot")
+        .count();
+    assert_eq!(
+        boots, 2,
+        "the boot that could not be recorded then is recorded now"
+    );
+}
+
+#[test]
+fn an_older_log_that_is_put_back_is_not_continued() {
+    let mut machine = Machine::set_up();
+    machine.kill();
+    let (audit, old) = (machine.state().join("audit"), machine.folder.path().join("old"));
+    let copy = |from: &Path, to: &Path| {
+        let status = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(to)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    copy(&audit, &old);
+    machine.start();
+    machine.kill();
+    fs::remove_dir_all(&audit).unwrap();
+    copy(&old, &audit);
+    machine.start();
+    let status = machine.wait_until("health says so", |status| status.health == Health::Stopped);
+    assert_eq!(status.reasons, ["audit.rolled-back"]);
+    assert!(
+        matches!(machine.ask(&Request::ShutDown), Reply::Refused(_)),
+        "no leaf of the end can be written"
+    );
+    assert_eq!(machine.wait_for_end(), Some(0), "and it stops all the same");
+    assert_eq!(
+        fs::read(audit.join("checkpoint")).unwrap(),
+        fs::read(old.join("checkpoint")).unwrap()
+    );
+}
+
+#[test]
 fn a_gateway_that_dies_hangs_or_babbles_is_started_again_and_recorded() {
     let mut machine = Machine::set_up();
     for (manner, why) in [
