@@ -42,6 +42,7 @@ pub(crate) const CODES: &[&str] = &[
     "guarantee.why.machine-refuses",
     "guarantee.why.process-absent",
     "system.address.taken",
+    "system.bug",
     "system.busy",
     "system.gateway.absent",
     "system.import.busy",

@@ -35,6 +35,7 @@ use crate::leaves::{Actor, Scribe};
 use crate::state::StateFolder;
 use crate::{durable, identity, work};
 
+use load::LoadRefusal;
 pub(crate) use load::{LoadResult, LoadedModel};
 
 /// How an import ended.
@@ -109,6 +110,9 @@ pub(crate) enum ImportRefusal {
     /// The store cannot be written.
     #[error("the store cannot be written")]
     Store(#[source] io::Error),
+    /// Our own fault; the package may be good or bad.
+    #[error("the check of the package panicked")]
+    Bug,
 }
 
 /// A refused package and what was known of it by then.
@@ -183,15 +187,17 @@ impl ModelStore {
         events: &SyncSender<Event>,
     ) -> io::Result<()> {
         let (places, floors) = (self.places.clone(), self.floors.clone());
-        work::spawn("import", events, move |events| {
-            let act = job.act;
+        let act = job.act;
+        let run = move |events: &SyncSender<Event>| {
             let progress = |done, total| {
                 // Nobody takes it when the box is stopping; the import then ends with it.
                 let _ = events.send(Event::ImportProgress(act, done, total));
             };
             let result = import::run(&places, &floors, &job.folder, clock, progress);
             Event::Imported(act, Box::new(result))
-        })
+        };
+        let after_panic = move || Event::Imported(act, Box::new(Err(ImportRefusal::Bug)));
+        work::spawn("import", events, run, after_panic)
     }
 
     /// Starts to verify the active package on a thread of its own; ends in [`Event::Verified`].
@@ -205,10 +211,12 @@ impl ModelStore {
             .get(&package)
             .map(|facts| facts.imported_at.clone())
             .unwrap_or_default();
-        work::spawn("load", events, move |_| {
+        let run = move |_: &SyncSender<Event>| {
             let result = load::run(&places, &floors, package, imported_at);
             Event::Verified(generation, Box::new(result))
-        })
+        };
+        let after_panic = move || Event::Verified(generation, Box::new(Err(LoadRefusal::bug(package))));
+        work::spawn("load", events, run, after_panic)
     }
 
     /// Puts a staged package in place. Its leaf is in a checkpoint already.
@@ -317,6 +325,7 @@ impl ImportRefusal {
             Self::Vendors(_) => "system.vendors.unreadable",
             Self::NoRoom { .. } => "system.store.no-room",
             Self::Store(_) => "system.state.unwritable",
+            Self::Bug => "system.bug",
         }
     }
 
@@ -331,7 +340,7 @@ impl ImportRefusal {
                     ("free".to_owned(), free.to_string()),
                 ],
             ),
-            Self::Vendors(_) | Self::Store(_) => (FaultKind::Unavailable, Vec::new()),
+            Self::Vendors(_) | Self::Store(_) | Self::Bug => (FaultKind::Unavailable, Vec::new()),
         };
         Fault {
             kind,

@@ -1,6 +1,7 @@
 //! Long work on threads beside the loop. Each job ends in exactly one event.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -47,16 +48,19 @@ impl PasswordDesk {
     }
 }
 
-/// Runs one long job on a thread of its own and sends the event it ends in.
+/// Runs one long job on a thread of its own and sends the event it ends in. Should it panic, which only our own bug
+/// can make it, `after_panic` says how it ended: nobody waits for it for ever.
 pub(crate) fn spawn(
     name: &str,
     events: &SyncSender<Event>,
     job: impl FnOnce(&SyncSender<Event>) -> Event + Send + 'static,
+    after_panic: impl FnOnce() -> Event + Send + 'static,
 ) -> io::Result<()> {
     let events = events.clone();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| job(&events))).unwrap_or_else(|_| after_panic());
         // The loop has gone when nobody takes the event; then there is nobody to tell.
-        let _ = events.send(job(&events));
+        let _ = events.send(ended);
     })?;
     Ok(())
 }
@@ -72,5 +76,21 @@ fn work(jobs: &Receiver<Job>, events: &SyncSender<Event>) {
         if events.send(event).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_still_ends_in_its_event() {
+        let (events, inbox) = sync_channel(1);
+        let done = Event::ImportProgress(ActId(1), 1, 1);
+        spawn("test", &events, |_| panic!("a bug"), || done).unwrap();
+        assert!(matches!(
+            inbox.recv().unwrap(),
+            Event::ImportProgress(ActId(1), 1, 1)
+        ));
     }
 }

@@ -54,6 +54,8 @@ enum LoadFault {
     Vendors(#[source] io::Error),
     #[error("the package under this digest is {found}")]
     Misplaced { found: Sha256 },
+    #[error("the check of the package panicked")]
+    Bug,
 }
 
 /// Verifies the stored package: signature, floor, every byte, pre-check; hashes the weights on the descriptor that
@@ -127,12 +129,21 @@ impl LoadedModel {
 }
 
 impl LoadRefusal {
+    /// The verification panicked: our own fault, and not tried again and again.
+    pub(super) const fn bug(package: Sha256) -> Self {
+        Self {
+            package,
+            why: LoadFault::Bug,
+        }
+    }
+
     /// Stable code.
     pub(crate) fn code(&self) -> &'static str {
         match &self.why {
             LoadFault::Package(refusal) => refusal.code(),
             LoadFault::Vendors(_) => "system.vendors.unreadable",
             LoadFault::Misplaced { .. } => "system.store.misplaced",
+            LoadFault::Bug => "system.bug",
         }
     }
 
@@ -141,7 +152,7 @@ impl LoadRefusal {
         match &self.why {
             LoadFault::Package(refusal) => refusal.is_failure(),
             LoadFault::Vendors(_) => true,
-            LoadFault::Misplaced { .. } => false,
+            LoadFault::Misplaced { .. } | LoadFault::Bug => false,
         }
     }
 
@@ -153,7 +164,9 @@ impl LoadRefusal {
         };
         let event = match &self.why {
             LoadFault::Package(refusal) => refused_event(&known, refusal, Vec::new()),
-            LoadFault::Vendors(_) | LoadFault::Misplaced { .. } => event_of(&known, None, Vec::new()),
+            LoadFault::Vendors(_) | LoadFault::Misplaced { .. } | LoadFault::Bug => {
+                event_of(&known, None, Vec::new())
+            }
         };
         let object = self.package.to_string();
         if self.is_failure() {
