@@ -1,7 +1,8 @@
 //! A gateway for tests of the supervisor: speaks the conversation, listens to nobody.
 //!
 //! Its state folder tells it how to behave: a file `behave` with one of the words of [`Manner`], read when it starts.
-//! What it was told by the supervisor goes into the file `heard`, one line each.
+//! What it was told by the supervisor goes into the file `heard`, one line each. An [`Ask`] as JSON in the file `ask`
+//! is asked and the file removed.
 
 #![allow(
     clippy::expect_used,
@@ -74,6 +75,8 @@ fn main() {
     }
     let mut beats = channel.try_clone().expect("a third handle");
     thread::spawn(move || {
+        // The folder is reached by the number of this descriptor.
+        let _state = state;
         let mut number = 0;
         loop {
             beats.send(&ToSupervisor::Beat).expect("sent");
@@ -89,6 +92,10 @@ fn main() {
                 }
             } else {
                 thread::sleep(BEAT);
+                if let Some(ask) = take_ask(&folder) {
+                    number += 1;
+                    beats.send(&ToSupervisor::Ask { number, ask }).expect("sent");
+                }
             }
         }
     });
@@ -137,6 +144,14 @@ fn answer(sender: &mut Channel, message: ToGateway) -> String {
             line
         }
     }
+}
+
+/// A question of the test; a file that is still being written is read the next time.
+fn take_ask(folder: &str) -> Option<Ask> {
+    let path = format!("{folder}/ask");
+    let ask = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    fs::remove_file(path).expect("removed");
+    Some(ask)
 }
 
 fn record() -> Record {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use jingui_ipc::control::{FaultKind, Private, Reply, Request, Role};
+use jingui_ipc::gateway::Ask;
 use jingui_ipc::status::Health;
 use jingui_trust::vendor_key::VendorKey;
 use nix::sys::signal::{Signal, kill};
@@ -52,6 +53,80 @@ fn the_ceremony_makes_three_admins_a_user_and_a_key_and_each_is_a_leaf() {
     assert_eq!(names[3], "setup");
     assert_eq!(names.iter().filter(|name| *name == "account.create").count(), 4);
     assert_eq!(names.iter().filter(|name| *name == "key.create").count(), 1);
+    machine.verify_log();
+}
+
+#[test]
+fn what_the_gateway_asks_is_checked_here_recorded_and_answered() {
+    let mut machine = Machine::new();
+    machine.start();
+    let source = "192.168.7.9".to_owned();
+    let mut set_up = machine.ceremony();
+    set_up.setup_code = Private("AAAA-BBBB-CCCC-DDDD".to_owned());
+    let wrong = machine.ask_through_gateway(&Ask::SetUp {
+        set_up,
+        source: source.clone(),
+    });
+    assert!(wrong.contains("auth.setup.code-wrong"), "{wrong}");
+    let done = machine.ask_through_gateway(&Ask::SetUp {
+        set_up: machine.ceremony(),
+        source: source.clone(),
+    });
+    assert!(
+        done.contains("SetUpDone") && !done.contains("k-1.secret"),
+        "{done}"
+    );
+
+    let log_in = |proof| {
+        machine.ask_through_gateway(&Ask::Authenticate {
+            proof,
+            source: source.clone(),
+        })
+    };
+    let step = now_step();
+    let person = log_in(proof(Role::Audit, step));
+    assert!(
+        person.contains("Person") && person.contains("role: Audit"),
+        "{person}"
+    );
+    let replayed = log_in(proof(Role::Audit, step));
+    assert!(replayed.contains("auth.code.replayed"), "{replayed}");
+    let mut stranger = proof(Role::Audit, step);
+    stranger.username = "Correct-Horse-8".to_owned();
+    assert!(log_in(stranger).contains("auth.proof.wrong"));
+    let long = Ask::Authenticate {
+        proof: proof(Role::Audit, step),
+        source: "x".repeat(257),
+    };
+    assert!(
+        machine
+            .ask_through_gateway(&long)
+            .contains("system.record.malformed")
+    );
+    assert!(machine.ask_through_gateway(&Ask::Status).contains("Status"));
+    assert!(machine.ask_through_gateway(&Ask::Models).contains("Models([])"));
+
+    let leaves = machine.leaves();
+    let login = leaves
+        .iter()
+        .find(|leaf| leaf.draft.event.name() == "auth.login")
+        .unwrap();
+    assert_eq!(
+        (login.draft.actor.as_str(), login.draft.source.as_str()),
+        ("a-0003", "192.168.7.9")
+    );
+    assert!(
+        person.contains(&login.draft.session),
+        "the session of the leaf is the session of the answer"
+    );
+    let all: String = leaves
+        .iter()
+        .map(|leaf| String::from_utf8(leaf.to_bytes()).unwrap())
+        .collect();
+    assert!(
+        !all.contains("Correct-Horse"),
+        "what was typed as a name may be a password, and is in no leaf"
+    );
     machine.verify_log();
 }
 

@@ -17,6 +17,7 @@ use jingui_ipc::Channel;
 use jingui_ipc::control::{
     Fault, NewAccount, NewUser, Private, Proof, Reply, Request, Role, SOCKET_NAME, SetUp,
 };
+use jingui_ipc::gateway::Ask;
 use jingui_ipc::status::{Health, Status};
 use jingui_pack::PackPath;
 use jingui_pack::bundle::{Bundle, pre_authentication};
@@ -342,6 +343,18 @@ impl Machine {
             );
             thread::sleep(PAUSE);
         }
+    }
+
+    /// Lets the gateway ask, and gives the line it heard as the answer.
+    pub(crate) fn ask_through_gateway(&self, ask: &Ask) -> String {
+        let before = self.heard_count("answer ");
+        fs::write(self.state().join("gateway/ask"), serde_json::to_vec(ask).unwrap()).unwrap();
+        self.wait_until_heard("answer ", before + 1);
+        self.heard()
+            .lines()
+            .rfind(|line| line.starts_with("answer "))
+            .unwrap()
+            .to_owned()
     }
 
     pub(crate) fn behave(&self, gateway: &str) {
