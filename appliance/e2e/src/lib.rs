@@ -127,6 +127,9 @@ impl Machine {
     /// # Errors
     /// When it does not end in time.
     pub fn stop(&mut self) -> anyhow::Result<Option<i32>> {
+        if let Some(status) = self.runner.try_wait()? {
+            return Ok(status.code());
+        }
         self.signal(self.runner.id(), Signal::SIGINT)?;
         let deadline = Instant::now() + STOP_DEADLINE;
         while Instant::now() < deadline {
@@ -213,7 +216,7 @@ impl Machine {
     #[must_use]
     pub fn jingui(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(tree().join("target/release/jingui"));
-        command.args(arguments).arg("--state").arg(self.state());
+        command.arg("--state").arg(self.state()).args(arguments);
         command
     }
 

@@ -16,11 +16,13 @@ use jingui_ipc::Channel;
 use jingui_ipc::control::{NewAccount, NewUser, Private, Proof, Reply, Request, Role, SOCKET_NAME, SetUp};
 use jingui_ipc::status::Status;
 use jingui_trust::random;
-use jingui_trust::totp::{TotpSecret, step_at};
+use jingui_trust::totp::{STEPS_OFF_MAX, TotpSecret, step_at};
 use serde::{Deserialize, Serialize};
 
 /// Longest wait for one answer of the supervisor. An import of a large package sends progress in between.
 const REPLY_DEADLINE: Duration = Duration::from_secs(120);
+/// Longest time from making a code to its being judged.
+const CODE_ARRIVES_WITHIN_SECONDS: u64 = 5;
 const FIRST_KEY_LABEL: &str = "demo";
 
 /// Contents of `demo.json`.
@@ -211,9 +213,11 @@ impl Control {
 
     /// Imports the package in `folder` and serves it, approved by the demo's system and security admins.
     pub(crate) fn import(&mut self, folder: &Path, accounts: &[Account]) -> anyhow::Result<()> {
-        // The earliest code that the box accepts leaves the later ones to the person who signs in next.
-        let now = step_at(unix_seconds()?);
-        for step in [now.saturating_sub(1), now, now + 1] {
+        // The earliest code that the box accepts leaves the later ones to the person who signs in next. Within the
+        // last seconds of a step it would come too late.
+        let now = unix_seconds()?;
+        let first = step_at(now + CODE_ARRIVES_WITHIN_SECONDS).saturating_sub(STEPS_OFF_MAX);
+        for step in first..=step_at(now) + STEPS_OFF_MAX {
             match self.import_at(step, folder, accounts)? {
                 Reply::Imported { .. } => return Ok(()),
                 Reply::Refused(fault) if fault.code == "auth.code.replayed" => {}
