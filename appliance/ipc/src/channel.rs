@@ -46,7 +46,11 @@ impl Channel {
     /// Wraps a connected stream socket.
     #[must_use]
     pub fn new(socket: UnixStream) -> Self {
-        Self { socket, decoder: Decoder::new(), descriptors: Vec::new() }
+        Self {
+            socket,
+            decoder: Decoder::new(),
+            descriptors: Vec::new(),
+        }
     }
 
     /// A second handle on the same socket, for a thread that only sends.
@@ -76,7 +80,11 @@ impl Channel {
     ///
     /// # Errors
     /// As [`Channel::send`].
-    pub fn send_with<T: Serialize>(&mut self, message: &T, descriptors: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+    pub fn send_with<T: Serialize>(
+        &mut self,
+        message: &T,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), ChannelError> {
         let frame = encode(message)?;
         let sent = jingui_jail::send_descriptors(self.socket.as_fd(), &frame, descriptors)?;
         self.socket.write_all(frame.get(sent..).unwrap_or_default())?;
@@ -94,13 +102,19 @@ impl Channel {
                 return Ok(message);
             }
             let mut buffer = vec![0; READ_BYTES];
-            let received = jingui_jail::receive_descriptors(self.socket.as_fd(), &mut buffer, DESCRIPTORS_MAX)?;
+            let received =
+                jingui_jail::receive_descriptors(self.socket.as_fd(), &mut buffer, DESCRIPTORS_MAX)?;
             self.descriptors.extend(received.descriptors);
             self.descriptors.truncate(DESCRIPTORS_MAX);
             if received.byte_count == 0 {
-                return Err(if self.decoder.is_at_border() { ChannelError::Closed } else { ChannelError::CutOff });
+                return Err(if self.decoder.is_at_border() {
+                    ChannelError::Closed
+                } else {
+                    ChannelError::CutOff
+                });
             }
-            self.decoder.push(buffer.get(..received.byte_count).unwrap_or_default());
+            self.decoder
+                .push(buffer.get(..received.byte_count).unwrap_or_default());
         }
     }
 

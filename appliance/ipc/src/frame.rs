@@ -33,8 +33,10 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; LENGTH_BYTES];
     frame = postcard::to_extend(message, frame).map_err(FrameError::Malformed)?;
     let body = frame.len() - LENGTH_BYTES;
-    let length =
-        u32::try_from(body).ok().filter(|_| body <= FRAME_BYTES_MAX).ok_or(FrameError::TooLong { announced: body })?;
+    let length = u32::try_from(body)
+        .ok()
+        .filter(|_| body <= FRAME_BYTES_MAX)
+        .ok_or(FrameError::TooLong { announced: body })?;
     for (slot, byte) in frame.iter_mut().zip(length.to_le_bytes()) {
         *slot = byte;
     }
@@ -68,15 +70,22 @@ impl Decoder {
     ///
     /// # Errors
     /// Any [`FrameError`]; the conversation must end, since the place of the next frame is unknown.
-    #[expect(clippy::should_implement_trait, reason = "the caller names the type of each message")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the caller names the type of each message"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = self.buffer.get(self.read..).unwrap_or_default();
-        let Some((head, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let Some((head, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
         let announced = u32::from_le_bytes(*head) as usize;
         if announced > FRAME_BYTES_MAX {
             return Err(FrameError::TooLong { announced });
         }
-        let Some(body) = rest.get(..announced) else { return Ok(None) };
+        let Some(body) = rest.get(..announced) else {
+            return Ok(None);
+        };
         let (message, trailing) = postcard::take_from_bytes(body).map_err(FrameError::Malformed)?;
         if !trailing.is_empty() {
             return Err(FrameError::Trailing(trailing.len()));

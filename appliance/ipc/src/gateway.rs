@@ -83,7 +83,10 @@ pub struct Engine {
 
 /// From the gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "moved once, straight into or out of a frame")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once, straight into or out of a frame"
+)]
 pub enum ToSupervisor {
     /// The gateway is behind its walls and accepts connections.
     Ready {
