@@ -9,10 +9,13 @@
 )]
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use jingui_e2e::{Machine, output_of, python, tree, words};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const BOX_ADDRESS: &str = "10.77.0.1";
@@ -102,6 +105,117 @@ fn gateway_and_engine_have_no_network() -> anyhow::Result<()> {
             );
             ensure!(words(&output).contains("unreachable"), "{}", words(&output));
         }
+    }
+    Ok(())
+}
+
+/// Whom an ordinary user's box runs as in the test: `nobody` of Debian.
+const ORDINARY: u32 = 65534;
+/// Three people and a user at the ceremony of a test; the same file signs in afterwards.
+const PEOPLE: &str = r#"{"accounts": [
+    {"role": "system", "username": "li.wei", "password": "First-Person-2026", "totp_secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"},
+    {"role": "security", "username": "wang.fang", "password": "Second-Person-2026", "totp_secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJR"},
+    {"role": "audit", "username": "zhao.min", "password": "Third-Person-2026", "totp_secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJS"}
+]}"#;
+
+#[test]
+fn an_ordinary_user_gets_the_same_walls_but_for_users_of_their_own() -> anyhow::Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "becoming an ordinary user needs root"
+    );
+    // A copy that this user can reach, wherever the tree lies.
+    let folder = tempfile::tempdir()?;
+    for name in ["jingui", "jingui-supervisor", "jingui-gateway", "jingui-engine"] {
+        std::fs::copy(tree().join("target/release").join(name), folder.path().join(name))?;
+    }
+    output_of(
+        Command::new("cp")
+            .arg("-r")
+            .arg(tree().join("target/development/glm4-canary"))
+            .arg(folder.path()),
+    )?;
+    std::fs::write(folder.path().join("people.json"), PEOPLE)?;
+    let vendors = folder.path().join("state/trust/vendors");
+    std::fs::create_dir_all(&vendors)?;
+    std::fs::copy(
+        tree().join("target/development/vendor.pem"),
+        vendors.join("development.pem"),
+    )?;
+    output_of(
+        Command::new("chown")
+            .args(["-R", &format!("{ORDINARY}:{ORDINARY}")])
+            .arg(folder.path()),
+    )?;
+
+    let mut supervisor = as_ordinary(folder.path(), "jingui-supervisor", &["--port", "0"]).spawn()?;
+    let outcome = ordinary_walls(folder.path());
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(i32::try_from(supervisor.id())?),
+        Signal::SIGTERM,
+    )?;
+    supervisor.wait()?;
+    outcome
+}
+
+fn ordinary_walls(folder: &Path) -> anyhow::Result<()> {
+    wait_for("the gateway", || {
+        let status = status_of(folder)?;
+        Ok(status["processes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|it| it["phase"] == "serving"))
+    })?;
+    output_of(&mut as_ordinary(
+        folder,
+        "jingui",
+        &["setup", "--accounts", "people.json"],
+    ))?;
+    output_of(&mut as_ordinary(
+        folder,
+        "jingui",
+        &["model", "import", "glm4-canary", "--login", "people.json"],
+    ))?;
+    wait_for("the engine", || Ok(status_of(folder)?["health"] == "ok"))?;
+    let status = status_of(folder)?;
+    let missing: Vec<&str> = status["guarantees"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|it| it["group"] == "process" && it["in_force"] != true)
+        .filter_map(|it| it["name"].as_str())
+        .collect();
+    ensure!(missing == ["gateway.own-user", "engine.own-user"], "{missing:?}");
+    Ok(())
+}
+
+fn status_of(folder: &Path) -> anyhow::Result<Value> {
+    Ok(serde_json::from_str(&output_of(&mut as_ordinary(
+        folder,
+        "jingui",
+        &["status", "--json"],
+    ))?)?)
+}
+
+fn as_ordinary(folder: &Path, program: &str, arguments: &[&str]) -> Command {
+    let user = ORDINARY.to_string();
+    let mut command = Command::new("setpriv");
+    command
+        .current_dir(folder)
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        .arg(folder.join(program))
+        .args(["--state", "state"])
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !condition().unwrap_or(false) {
+        ensure!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }
