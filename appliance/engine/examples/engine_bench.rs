@@ -124,10 +124,17 @@ fn threads_as_in_the_product() -> u32 {
 }
 
 struct Engine {
-    /// Kept open: the engine ends with it.
-    _supervisor: Channel,
+    /// The supervisor's side.
+    end: UnixStream,
     gateway: Channel,
     stream_count: u64,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // The engine ends with its supervisor; otherwise it would compute beside the next one.
+        let _already_closed = self.end.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 impl Engine {
@@ -152,9 +159,11 @@ impl Engine {
         }
         let (gateway, theirs) = UnixStream::pair()?;
         supervisor.send_with(&Order::Gateway, &[theirs.as_fd()])?;
-        // Heartbeats are read by nobody; the socket holds hours of them.
+        let end = supervisor.socket().try_clone()?;
+        // An engine whose heartbeats pile up takes its supervisor for dead.
+        std::thread::spawn(move || while supervisor.receive::<Report>().is_ok() {});
         Ok(Self {
-            _supervisor: supervisor,
+            end,
             gateway: Channel::new(gateway),
             stream_count: 0,
         })
