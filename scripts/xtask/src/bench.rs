@@ -23,6 +23,16 @@ pub(crate) struct Options {
 const DEMO_WEIGHTS: &str = "image/models/glm4-canary/glm4-canary-f16.gguf";
 /// What a build without `target-cpu=native` may assume of an x86-64 machine.
 const BASELINE_FLAGS: &str = "-C target-cpu=x86-64";
+/// What ggml switches on by itself when it is not built for the machine, although not every x86-64 machine has it.
+/// llama-cpp-sys-2 hands these variables to ggml's build.
+const BASELINE_OFF: &[&str] = &[
+    "GGML_SSE42",
+    "GGML_AVX",
+    "GGML_AVX2",
+    "GGML_BMI2",
+    "GGML_FMA",
+    "GGML_F16C",
+];
 
 /// Runs the benchmarks and keeps their figures.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -70,6 +80,7 @@ fn engine_bench(tree: &Path, target: &Path, flags: Option<&str>) -> anyhow::Resu
         .env("CARGO_TARGET_DIR", target);
     if let Some(flags) = flags {
         cargo.env("RUSTFLAGS", flags);
+        cargo.envs(BASELINE_OFF.iter().map(|instructions| (instructions, "OFF")));
     }
     aloud(&mut cargo)?;
     Ok(target.join("release/examples/engine_bench"))
