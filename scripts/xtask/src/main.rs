@@ -27,13 +27,13 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Build everything and serve in the foreground until Ctrl-C.
-    #[command(bin_name = "scripts/run")]
+    #[command(override_usage = "scripts/run [OPTIONS]")]
     Run(foreground::Options),
     /// Install what tests need and run them.
-    #[command(bin_name = "scripts/test")]
+    #[command(override_usage = "scripts/test [NAME] [--list]")]
     Test(suites::Options),
     /// Run the benchmarks.
-    #[command(bin_name = "scripts/bench")]
+    #[command(override_usage = "scripts/bench [OPTIONS]")]
     Bench(bench::Options),
 }
 
