@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod foreground;
+mod fuzz;
 mod suites;
 mod tools;
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::tools::{self, aloud};
-use crate::{build, say, tree};
+use crate::{build, fuzz, say, tree};
 
 /// Options of `scripts/test`.
 #[derive(Debug, clap::Args)]
@@ -68,16 +68,14 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "fuzz",
-        about: "every fuzz target for a minute each (long; needs a nightly toolchain)",
+        about: "every fuzz target for a minute",
         by_default: false,
-        run: fuzz,
+        run: fuzz::run,
     },
 ];
 
 const REQUIREMENTS: &str = "appliance/e2e/requirements.txt";
 const CARGO_DENY_VERSION: &str = "0.20.2";
-const FUZZED_CRATES: &[&str] = &["appliance/audit", "appliance/chat", "appliance/pack"];
-const FUZZ_SECONDS: u32 = 60;
 
 /// Runs the suites that were asked for.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
@@ -212,33 +210,6 @@ fn deny(tree: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!("advisories:\n{words}")
-}
-
-fn fuzz(tree: &Path) -> anyhow::Result<()> {
-    let program = tools::find_program("cargo-fuzz")
-        .context("cargo-fuzz is missing: cargo install cargo-fuzz, with a nightly toolchain")?;
-    for folder in FUZZED_CRATES {
-        let folder = tree.join(folder);
-        let listed = Command::new(&program)
-            .args(["fuzz", "list"])
-            .current_dir(&folder)
-            .output()?;
-        for target in String::from_utf8_lossy(&listed.stdout).lines() {
-            say(&format!("fuzzing {target}"));
-            aloud(
-                Command::new(&program)
-                    .args([
-                        "fuzz",
-                        "run",
-                        target,
-                        "--",
-                        &format!("-max_total_time={FUZZ_SECONDS}"),
-                    ])
-                    .current_dir(&folder),
-            )?;
-        }
-    }
-    Ok(())
 }
 
 fn cargo(tree: &Path) -> Command {
