@@ -157,8 +157,18 @@ struct Graph {
 
 impl Graph {
     fn read() -> Self {
+        // Of this platform only: packages of others need not have been fetched.
+        let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--offline"])
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--locked",
+                "--offline",
+                "--filter-platform",
+                &platform,
+            ])
             .current_dir(tree())
             .output()
             .unwrap();
