@@ -168,6 +168,7 @@ fn unit(tree: &Path) -> anyhow::Result<()> {
                 "--workspace",
                 "--exclude",
                 "jingui-e2e",
+                "--no-fail-fast",
             ])
             .env("JINGUI_PYTHON", python),
     )
