@@ -26,6 +26,9 @@ const FIELDS: [&str; 8] = [
     "pids",
 ];
 
+/// Exit code of what cannot be done now but may be later.
+const NOT_AVAILABLE_NOW: i32 = 4;
+
 #[test]
 fn one_command_serves_and_ends_without_a_trace() -> anyhow::Result<()> {
     let mounts_before = std::fs::read_to_string("/proc/self/mounts")?;
@@ -34,6 +37,7 @@ fn one_command_serves_and_ends_without_a_trace() -> anyhow::Result<()> {
     check_curl(&machine)?;
     check_status(&machine)?;
     check_models(&machine)?;
+    check_second_start_on_the_same_state(&machine)?;
 
     let processes = processes_below(machine.runner_pid())?;
     ensure!(
@@ -196,6 +200,29 @@ fn check_models(machine: &Machine) -> anyhow::Result<()> {
     ensure!(refused.status.code() == Some(2), "{}", words(&refused));
     ensure!(words(&refused).contains("model.gguf."), "{}", words(&refused));
     Ok(())
+}
+
+/// It is told so by a code that the manual explains, and the first box goes on.
+fn check_second_start_on_the_same_state(machine: &Machine) -> anyhow::Result<()> {
+    let second = Command::new("scripts/run")
+        .current_dir(jingui_e2e::tree())
+        .arg("--state")
+        .arg(machine.state())
+        .args(["--port", "0"])
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    ensure!(
+        second.status.code() == Some(NOT_AVAILABLE_NOW),
+        "{:?}: {}",
+        second.status,
+        words(&second)
+    );
+    ensure!(
+        words(&second).contains("system.state.in-use"),
+        "{}",
+        words(&second)
+    );
+    check_curl(machine)
 }
 
 /// All processes whose ancestor is `pid`, and itself.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use jingui_ipc::status::{Health, Status};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -71,6 +71,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => vendor.sign_demo_package(&tree, &programs)?,
     };
+    // Before anything is started: a wrong folder should not cost a ceremony.
+    let model = package_name(&package)?;
     vendor.trust_in(&state)?;
     let mut session = Session {
         program: programs.join("jingui-supervisor"),
@@ -79,6 +81,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         port: options.port,
         vendor_key: vendor.public,
         package,
+        model,
         state,
         stop,
         setup_by_person: options.setup,
@@ -97,6 +100,8 @@ struct Session {
     /// 0 until the first supervisor has bound one.
     port: u16,
     package: PathBuf,
+    /// Name of the model in `package`.
+    model: String,
     vendor_key: PathBuf,
     setup_by_person: bool,
     stop: Arc<AtomicBool>,
@@ -116,7 +121,10 @@ impl Session {
             let status = supervisor.wait()?;
             // An exit code is a decision (a bad state folder, a port in use); only a violent end is worth a retry.
             if let Some(code) = status.code() {
-                bail!("the supervisor ended with exit code {code}; its last words are above");
+                say(
+                    "the supervisor will not run so: docs/manual/codes.md explains the code above and what to do",
+                );
+                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
             }
             say(&format!(
                 "the supervisor was ended by signal {}; starting it again",
@@ -215,7 +223,7 @@ impl Session {
                 control.hold_ceremony(&std::fs::read_to_string(self.state.join("setup-code"))?)?
             }
         };
-        let wanted = package_name(&self.package)?;
+        let wanted = self.model.clone();
         let serves_wanted = |it: &Status| it.serving.as_ref().is_some_and(|model| model.name == wanted);
         if !control.is_installed(&wanted)? {
             say(&format!("importing {wanted}"));
