@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Finish, FromEngine, Generate, Load, Order, Report, Sampling, Segment, ToEngine};
+use jingui_ipc::engine::{Finish, FromEngine, Generate, Load, Order, Report, Segment, ToEngine};
 use serde_json::json;
 
 /// By then a prompt is in work.
@@ -141,12 +141,12 @@ impl Engine {
     fn start(options: &Options, stream_count: u32) -> anyhow::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let weights = File::open(&options.model)?;
-        let order = Load {
-            weights_bytes: weights.metadata()?.len(),
-            thread_count: options.threads,
+        let order = Load::new(
+            weights.metadata()?.len(),
+            options.threads,
             stream_count,
-            stream_context_tokens: options.context_tokens(),
-        };
+            options.context_tokens(),
+        );
         std::thread::spawn(move || jingui_engine::serve(Channel::new(theirs), weights.into(), 0));
         let mut supervisor = Channel::new(ours);
         supervisor.send(&Order::Load(order))?;
@@ -174,20 +174,8 @@ impl Engine {
         // A digit and a space are two tokens in GLM vocabularies, or one; the engine tells how many it took.
         let text: String = (0..prompt_tokens / 2).map(|n| format!("{} ", n % 10)).collect();
         let generate = Generate {
-            stream: self.stream_count,
-            prompt: vec![Segment::Text(text)],
             completion_tokens_max: Some(new_tokens),
-            sampling: Sampling {
-                temperature: 0.0,
-                top_p: 1.0,
-                top_k: 0,
-                min_p: 0.0,
-                presence_penalty: 0.0,
-                frequency_penalty: 0.0,
-                seed: Some(1),
-                logit_bias: Vec::new(),
-            },
-            logprobs: None,
+            ..Generate::new(self.stream_count, vec![Segment::Text(text)])
         };
         Ok(self.gateway.send(&ToEngine::Generate(Box::new(generate)))?)
     }
@@ -223,7 +211,7 @@ impl Engine {
                 FromEngine::Done { .. } => {
                     return Ok((begin.elapsed().as_secs_f64() * 1e4).round() / 10.0);
                 }
-                FromEngine::Token(_) => {}
+                _ => {}
             }
         }
     }
@@ -253,7 +241,7 @@ impl Engine {
                     expect_end(&finish)?;
                     done_count += 1;
                 }
-                FromEngine::Accepted { .. } => {}
+                _ => {}
             }
         }
         Ok(rate(token_count, last - begin))

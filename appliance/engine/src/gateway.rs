@@ -175,6 +175,7 @@ impl Reader {
             completion_tokens_max,
             sampling,
             logprobs,
+            ..
         } = generate;
         let tokens = self.tokenizer.prompt(&prompt, self.stream_context_tokens);
         drop(prompt);
@@ -239,6 +240,7 @@ impl Reader {
                 finish,
                 prompt_tokens,
                 completion_tokens: 0,
+                cached_tokens: 0,
             })
             .is_ok()
     }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jingui_ipc::engine::{Load, Order, Report};
+use jingui_ipc::engine::{Load, Memory, Order, Report};
 use jingui_ipc::{Channel, ChannelError};
 
 use crate::codes;
@@ -69,6 +69,7 @@ pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Resul
     let serving = Report::Serving {
         stream_context_tokens: loaded.stream_context_tokens,
         stream_count: loaded.stream_count,
+        memory: Memory::default(),
     };
     let steps = StepLoop::new(loaded, queue, interrupt, pulse.clone());
     let thread = thread::Builder::new()

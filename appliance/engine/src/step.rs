@@ -256,7 +256,12 @@ impl StepLoop {
             );
         }
         if self.waiting.len() >= WAITING_COUNT_MAX + self.free_place_count() {
-            return self.finish(&stream, Finish::Overloaded);
+            return self.finish(
+                &stream,
+                Finish::Overloaded {
+                    retry_after_ms: 1_000,
+                },
+            );
         }
         self.emit(FromEngine::Accepted {
             stream: stream.id,
@@ -522,6 +527,7 @@ impl StepLoop {
             finish,
             prompt_tokens: stream.prompt_tokens(),
             completion_tokens: stream.completion_tokens(),
+            cached_tokens: 0,
         });
     }
 

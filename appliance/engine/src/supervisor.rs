@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use jingui_ipc::engine::{Order, Report};
+use jingui_ipc::engine::{Figures, Order, Report};
 use jingui_ipc::{Channel, ChannelError};
 
 use crate::pulse::Pulse;
@@ -78,6 +78,7 @@ pub fn supervise<O: Orders>(
             let beat = Report::Beat {
                 step_count: pulse.progress(),
                 work_count: pulse.work_count(),
+                figures: Figures::default(),
             };
             channel.send(&beat).map_err(|_| SupervisionError::Gone)?;
             next_beat = Instant::now() + BEAT_INTERVAL;
@@ -110,6 +111,8 @@ fn obey<O: Orders>(
         Order::Drain { deadline_ms } => orders
             .drain(Duration::from_millis(deadline_ms))
             .map_err(SupervisionError::Order),
+        // Taken up with the next step; the engine does not follow it yet.
+        Order::Threads { .. } => Ok(()),
         Order::Load(_) => Err(SupervisionError::Protocol(None)),
     }
 }

@@ -263,6 +263,7 @@ impl Answering {
                 desk.begin();
                 None
             }
+            Ok(FromEngine::Queued { .. } | FromEngine::Started { .. }) => None,
             Ok(FromEngine::Token(token)) => {
                 self.take_token(desk, *token);
                 if self.parser.is_stopped() {
@@ -322,7 +323,7 @@ impl Answering {
                 prompt_tokens,
                 context_tokens,
             }),
-            Finish::Overloaded => End::Refused(Refusal::Overloaded),
+            Finish::Overloaded { .. } => End::Refused(Refusal::Overloaded),
             Finish::Refused { code } => End::Refused(Refusal::EngineRefused { code }),
             Finish::Failed { code } => End::Refused(Refusal::EngineFailed { code }),
         }

@@ -214,6 +214,7 @@ fn start(
             logit_bias: sampling.logit_bias.clone(),
         },
         logprobs: conversation.logprobs,
+        ..Generate::new(0, Vec::new())
     };
     link.start(generate).map_err(|failure| match failure {
         StartFailure::Gone => Refusal::EngineRestarting,

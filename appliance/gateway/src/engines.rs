@@ -260,7 +260,9 @@ impl EngineLink {
 
     fn deliver(&self, event: FromEngine) {
         let (number, is_last) = match &event {
-            FromEngine::Accepted { stream, .. } => (*stream, false),
+            FromEngine::Accepted { stream, .. }
+            | FromEngine::Queued { stream, .. }
+            | FromEngine::Started { stream, .. } => (*stream, false),
             FromEngine::Token(token) => (token.stream, false),
             FromEngine::Done { stream, .. } => (*stream, true),
         };

@@ -256,6 +256,8 @@ impl Gateway {
                     });
                 }
                 ToGateway::Drain { deadline_ms } => return Duration::from_millis(deadline_ms),
+                // An engine answers as soon as it is introduced, for now.
+                ToGateway::Promote { .. } => {}
                 // The first is taken at the start; answers never come here.
                 ToGateway::Configure(_) | ToGateway::Answer { .. } => {}
             }
@@ -272,6 +274,10 @@ impl Gateway {
                 }),
                 Err(refusal) => Err(fault(refusal.code(), Vec::new())),
             },
+            Task::AskGolden { prompts, .. } => Ok(Produced::Golden {
+                asked_count: u32::try_from(prompts.len()).unwrap_or(u32::MAX),
+                first_wrong_index: Some(0),
+            }),
             Task::CreateUser(user) => {
                 let username = user.username.clone();
                 match self.people.create(user).await {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 pub const SUPERVISOR_FD: i32 = 3;
 /// Descriptor of the verified weights in the engine, read-only.
 pub const WEIGHTS_FD: i32 = 4;
+/// Descriptor of the file that holds the disk tier of the prefix cache, read and write. Only there when
+/// [`Load::disk_tier`] says so.
+pub const DISK_TIER_FD: i32 = 6;
 
 /// From the supervisor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,10 +18,15 @@ pub enum Order {
     /// The attached descriptor is the engine's end of a new socket to the gateway. It replaces the one before:
     /// streams of that one are cancelled. Comes after [`Report::Serving`], and again when a gateway was restarted.
     Gateway,
-    /// Finish running streams within that time, then exit.
+    /// Finish running and waiting streams within that time, then exit.
     Drain {
         /// Milliseconds from now.
         deadline_ms: u64,
+    },
+    /// Compute with that many threads from the next step on.
+    Threads {
+        /// Threads for computing, at least one.
+        count: u32,
     },
 }
 
@@ -33,6 +41,60 @@ pub struct Load {
     pub stream_count: u32,
     /// Context of one stream in tokens.
     pub stream_context_tokens: u32,
+    /// KV cells of the pool that running streams and cached prefixes share; at least one stream's context.
+    pub kv_tokens: u32,
+    /// Bytes that the host tier of the prefix cache may take; 0 for none.
+    pub host_tier_bytes: u64,
+    /// The disk tier of the prefix cache; `None` for none.
+    pub disk_tier: Option<DiskTier>,
+}
+
+impl Load {
+    /// A pool in which every stream has its full context, without host and disk tiers.
+    #[must_use]
+    pub const fn new(
+        weights_bytes: u64,
+        thread_count: u32,
+        stream_count: u32,
+        stream_context_tokens: u32,
+    ) -> Self {
+        Self {
+            weights_bytes,
+            thread_count,
+            stream_count,
+            stream_context_tokens,
+            kv_tokens: stream_context_tokens.saturating_mul(stream_count),
+            host_tier_bytes: 0,
+            disk_tier: None,
+        }
+    }
+}
+
+/// The disk tier of the prefix cache: what the supervisor gives a worker and its successors after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskTier {
+    /// Most bytes of the file behind [`DISK_TIER_FD`].
+    pub bytes_max: u64,
+    /// Key under which everything in the file is sealed. Drawn at each start of the supervisor and kept in memory only.
+    pub key: TierKey,
+}
+
+/// A 256-bit key that is never printed and wipes itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TierKey(pub [u8; 32]);
+
+impl std::fmt::Debug for TierKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(key)")
+    }
+}
+
+impl Drop for TierKey {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        std::hint::black_box(&self.0);
+    }
 }
 
 /// To the supervisor.
@@ -54,6 +116,8 @@ pub enum Report {
         stream_context_tokens: u32,
         /// Streams that run at once.
         stream_count: u32,
+        /// Memory as really taken.
+        memory: Memory,
     },
     /// Step heartbeat, at least once a second. A busy engine counts steps; one that is busy and does not is hung.
     Beat {
@@ -61,12 +125,46 @@ pub enum Report {
         step_count: u64,
         /// Streams that run or wait.
         work_count: u32,
+        /// What was done since the start.
+        figures: Figures,
     },
     /// Loading failed; the engine exits.
     Failed {
         /// Stable code, for example `engine.load.refused`.
         code: String,
     },
+}
+
+/// Where a serving engine's memory is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Weights, mapped or repacked.
+    pub weights_bytes: u64,
+    /// KV pool.
+    pub kv_bytes: u64,
+    /// Compute buffers and logits.
+    pub compute_bytes: u64,
+}
+
+/// Counters of an engine since its start, and what it holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Streams that run.
+    pub running_count: u32,
+    /// Streams that wait for admission.
+    pub waiting_count: u32,
+    /// KV cells that streams and cached prefixes hold.
+    pub kv_used_tokens: u32,
+    /// Tokens of all prompts that were admitted.
+    pub prompt_tokens: u64,
+    /// Of these, tokens that were not computed because the prefix cache had them.
+    pub cached_tokens: u64,
+    /// Tokens made.
+    pub completion_tokens: u64,
+    /// Tokens guessed by speculation.
+    pub drafted_tokens: u64,
+    /// Of these, tokens that were right.
+    pub accepted_tokens: u64,
 }
 
 /// From the gateway.
@@ -94,6 +192,88 @@ pub struct Generate {
     pub sampling: Sampling,
     /// `Some(n)`: report the log probability of each token and of the `n` likeliest (0 to 20).
     pub logprobs: Option<u8>,
+    /// On whose account it runs: fair shares are between tenants, and prefixes are shared inside one only.
+    pub tenant: Tenant,
+    /// How urgent it is.
+    pub class: Class,
+    /// Tokens of the answer that were made before, by an engine that is gone. They count as made, are not sent again,
+    /// and the stream goes on after them as if it had made them itself.
+    pub resume: Vec<u32>,
+    /// How the prefix cache serves it.
+    pub cache: CacheUse,
+    /// Computed alone, in chunks of fixed borders and without speculation, so that the same request gives the same
+    /// bytes on the same machine whatever else runs.
+    pub is_strict: bool,
+    /// What the answer must look like.
+    pub constraint: Option<Constraint>,
+}
+
+impl Generate {
+    /// A greedy, interactive stream of nobody's in particular, without limits or constraint.
+    #[must_use]
+    pub fn new(stream: u64, prompt: Vec<Segment>) -> Self {
+        Self {
+            stream,
+            prompt,
+            completion_tokens_max: None,
+            sampling: Sampling::GREEDY,
+            logprobs: None,
+            tenant: Tenant::default(),
+            class: Class::Interactive,
+            resume: Vec::new(),
+            cache: CacheUse::Use,
+            is_strict: false,
+            constraint: None,
+        }
+    }
+}
+
+/// Names a tenant to the engine: opaque, derived by the gateway, never shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Tenant(pub [u8; 16]);
+
+/// How urgent a stream is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Class {
+    /// Somebody waits for it.
+    #[default]
+    Interactive,
+    /// It may take as long as it takes, and gives way.
+    Batch,
+}
+
+/// How the prefix cache serves a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CacheUse {
+    /// Nothing is taken from it and nothing is left in it.
+    Off,
+    /// What is there is used, and what was computed is left until it gives way to others.
+    #[default]
+    Use,
+    /// As `Use`, and the prompt's prefix gives way last.
+    Pin,
+}
+
+/// What an answer must look like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// Name of the special token after which the constraint begins (`</think>`); free text before it. `None`: at once.
+    pub after: Option<String>,
+    /// The language of the answer.
+    pub grammar: Grammar,
+}
+
+/// A language, in the forms that llguidance takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grammar {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits this JSON Schema.
+    JsonSchema(String),
+    /// Text that matches this regular expression as a whole.
+    Regex(String),
+    /// A context-free grammar in llguidance's variant of Lark's syntax.
+    Lark(String),
 }
 
 /// A piece of a prompt.
@@ -126,6 +306,20 @@ pub struct Sampling {
     pub logit_bias: Vec<(u32, f32)>,
 }
 
+impl Sampling {
+    /// Always the likeliest token.
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        min_p: 0.0,
+        presence_penalty: 0.0,
+        frequency_penalty: 0.0,
+        seed: None,
+        logit_bias: Vec::new(),
+    };
+}
+
 /// To the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum FromEngine {
@@ -135,6 +329,22 @@ pub enum FromEngine {
         stream: u64,
         /// Tokens of the prompt.
         prompt_tokens: u32,
+    },
+    /// The stream waits for admission. Sent when that begins, and while it lasts at most once a second.
+    Queued {
+        /// Which stream.
+        stream: u64,
+        /// Streams that are admitted before it, as things stand.
+        ahead_count: u32,
+        /// Milliseconds until its first token, as estimated from measured speed.
+        estimate_ms: u64,
+    },
+    /// The stream was admitted: its share of the KV pool is reserved until it ends.
+    Started {
+        /// Which stream.
+        stream: u64,
+        /// Tokens of the prompt that the prefix cache had.
+        cached_tokens: u32,
     },
     /// One token. Pieces may end inside a UTF-8 character.
     Token(Box<Token>),
@@ -146,8 +356,10 @@ pub enum FromEngine {
         finish: Finish,
         /// Tokens of the prompt.
         prompt_tokens: u32,
-        /// Tokens made, the end token counted.
+        /// Tokens made, the end token counted, and with them those of [`Generate::resume`].
         completion_tokens: u32,
+        /// Tokens of the prompt that the prefix cache had.
+        cached_tokens: u32,
     },
 }
 
@@ -189,8 +401,11 @@ pub enum Finish {
         /// Tokens that fit, at least one for the answer.
         context_tokens: u32,
     },
-    /// More streams wait than the engine holds.
-    Overloaded,
+    /// More streams wait than the engine holds, of all or of this tenant.
+    Overloaded {
+        /// Milliseconds after which there will be room, as estimated from measured speed.
+        retry_after_ms: u64,
+    },
     /// The request itself is wrong (for example an empty prompt).
     Refused {
         /// Stable code.

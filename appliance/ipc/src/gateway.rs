@@ -21,8 +21,15 @@ pub const STATE_FD: i32 = 5;
 pub enum ToGateway {
     /// First message; once.
     Configure(Box<Configuration>),
-    /// A model serves; the attached descriptor is the gateway's end of the socket to its engine.
+    /// A model is loaded; the attached descriptor is the gateway's end of the socket to its engine. Nobody is answered
+    /// by it before [`ToGateway::Promote`].
     Engine(Box<Engine>),
+    /// The engine of that package, which was introduced before, answers from now on, and no other: new requests go to
+    /// it, streams that run elsewhere end there.
+    Promote {
+        /// [`ModelFacts::package_digest`].
+        package_digest: String,
+    },
     /// The engine of that model is gone: running requests end with an error, new ones wait or are told.
     EngineGone {
         /// [`ModelFacts::package_digest`].
@@ -252,6 +259,22 @@ pub enum Task {
     },
     /// Make an ordinary user.
     CreateUser(NewUser),
+    /// Ask an engine that was introduced the golden prompts of its release, greedily, and compare.
+    AskGolden {
+        /// [`ModelFacts::package_digest`].
+        package_digest: String,
+        /// The prompts, as the signed release has them.
+        prompts: Vec<GoldenPrompt>,
+    },
+}
+
+/// A question whose answer the vendor signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenPrompt {
+    /// Body of an OpenAI chat request without `model`: messages, tools and switches, as JSON.
+    pub request: String,
+    /// The message that must come back, as JSON: `content`, `tool_calls` and `reasoning_content` where present.
+    pub expected: String,
 }
 
 /// Outcome of a [`Task`]. The supervisor writes the leaf before it tells the person.
@@ -268,5 +291,12 @@ pub enum Produced {
     User {
         /// Account id.
         account_id: String,
+    },
+    /// The golden prompts were asked.
+    Golden {
+        /// How many were asked.
+        asked_count: u32,
+        /// Index of the first whose answer was another, if any.
+        first_wrong_index: Option<u32>,
     },
 }

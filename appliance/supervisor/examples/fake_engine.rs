@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Order, Report, SUPERVISOR_FD, WEIGHTS_FD};
+use jingui_ipc::engine::{Figures, Memory, Order, Report, SUPERVISOR_FD, WEIGHTS_FD};
 
 const BEAT: Duration = Duration::from_millis(500);
 
@@ -45,6 +45,7 @@ fn main() {
         .send(&Report::Serving {
             stream_context_tokens,
             stream_count,
+            memory: Memory::default(),
         })
         .expect("sent");
     let mut beats = channel.try_clone().expect("a third handle");
@@ -54,6 +55,7 @@ fn main() {
                 .send(&Report::Beat {
                     step_count,
                     work_count: 0,
+                    figures: Figures::default(),
                 })
                 .expect("sent");
             thread::sleep(BEAT);
@@ -64,6 +66,7 @@ fn main() {
         match order {
             Order::Gateway => gateways = channel.take_descriptors(),
             Order::Drain { .. } => break,
+            Order::Threads { .. } => {}
             Order::Load(_) => panic!("loaded once"),
         }
     }

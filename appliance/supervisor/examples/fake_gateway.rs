@@ -113,6 +113,7 @@ fn answer(sender: &mut Channel, message: ToGateway) -> String {
     match message {
         ToGateway::Configure(configuration) => format!("configure {}", configuration.port),
         ToGateway::Engine(engine) => format!("engine {}", engine.model.package_digest),
+        ToGateway::Promote { package_digest } => format!("promote {package_digest}"),
         ToGateway::EngineGone { why, .. } => format!("gone {why}"),
         ToGateway::Answer { answer, .. } => format!("answer {answer:?}"),
         ToGateway::Drain { .. } => "drain".to_owned(),
@@ -128,6 +129,13 @@ fn answer(sender: &mut Channel, message: ToGateway) -> String {
                         format!("key {label}"),
                     )
                 }
+                Task::AskGolden { prompts, .. } => (
+                    Produced::Golden {
+                        asked_count: u32::try_from(prompts.len()).expect("few"),
+                        first_wrong_index: None,
+                    },
+                    format!("golden {}", prompts.len()),
+                ),
                 Task::CreateUser(user) => (
                     Produced::User {
                         account_id: "u-1".to_owned(),

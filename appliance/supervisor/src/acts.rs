@@ -513,6 +513,8 @@ impl Supervisor {
                 match produced {
                     Produced::Key { key_id, key } => ceremony.key = Some((key_id, key)),
                     Produced::User { account_id } => ceremony.user = Some(account_id),
+                    // Not asked for by a ceremony.
+                    Produced::Golden { .. } => {}
                 }
                 self.go_on_with_ceremony(act.asker, act.source, *ceremony);
             }

@@ -319,6 +319,7 @@ impl Supervisor {
             Report::Serving {
                 stream_context_tokens,
                 stream_count,
+                ..
             } => {
                 self.on_engine_serves(ServingAs {
                     stream_context_tokens,
@@ -328,6 +329,7 @@ impl Supervisor {
             Report::Beat {
                 step_count,
                 work_count,
+                ..
             } => {
                 self.engine.pulse.beat(step_count, work_count, self.clock.now());
                 self.engine_happens(Happening::Beat);
@@ -436,12 +438,7 @@ pub(crate) fn plan_load(facts: &ModelFacts, memory_bytes: u64, thread_count: u32
             tokens /= 2
         }
     }
-    Load {
-        weights_bytes: facts.weights_bytes,
-        thread_count,
-        stream_count,
-        stream_context_tokens: tokens,
-    }
+    Load::new(facts.weights_bytes, thread_count, stream_count, tokens)
 }
 
 fn thread_count() -> u32 {

@@ -126,13 +126,14 @@ fn what_cannot_be_loaded_is_named() {
 fn the_context_is_never_longer_than_the_model_was_trained_for() {
     let mut engine = Engine::waiting(File::open(model_path()).unwrap());
     engine.supervisor.send(&Order::Load(order(2, 100_000))).unwrap();
-    assert_eq!(
+    assert!(matches!(
         engine.report_but_loading(),
         Report::Serving {
             stream_context_tokens: 2048,
-            stream_count: 2
+            stream_count: 2,
+            ..
         }
-    );
+    ));
 }
 
 #[test]
@@ -236,7 +237,8 @@ fn a_hung_step_thread_shows_as_busy_with_a_count_that_stands_still() {
             beat,
             Report::Beat {
                 step_count: 1,
-                work_count: 1
+                work_count: 1,
+                figures: jingui_ipc::engine::Figures::default()
             }
         );
     }

@@ -194,7 +194,12 @@ fn the_queue_holds_its_bound_and_one_more_is_told_of_the_overload() {
     (2..2 + waiting).for_each(|stream| gateway.generate(chat(stream, "repeat: x")));
     gateway.generate(chat(9999, "repeat: x"));
     let refused = gateway.answers([9999]).remove(&9999).unwrap();
-    assert_eq!(*refused.finish(), Finish::Overloaded);
+    assert_eq!(
+        *refused.finish(),
+        Finish::Overloaded {
+            retry_after_ms: 1_000
+        }
+    );
     assert_eq!(refused.accepted, None);
     (0..2).for_each(|stream| gateway.cancel(stream));
     let answers = gateway.answers(0..2 + waiting);

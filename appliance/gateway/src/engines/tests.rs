@@ -1,7 +1,7 @@
 use std::os::unix::net::UnixStream as Socket;
 
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Finish, Sampling, Token};
+use jingui_ipc::engine::{Finish, Token};
 
 use super::*;
 
@@ -22,22 +22,7 @@ fn engines() -> (Arc<Engines>, Arc<EngineLink>, Option<Channel>) {
 }
 
 fn generate() -> Generate {
-    Generate {
-        stream: 0,
-        prompt: Vec::new(),
-        completion_tokens_max: None,
-        sampling: Sampling {
-            temperature: 0.0,
-            top_p: 1.0,
-            top_k: 0,
-            min_p: 0.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            seed: None,
-            logit_bias: Vec::new(),
-        },
-        logprobs: None,
-    }
+    Generate::new(0, Vec::new())
 }
 
 fn token(stream: u64) -> FromEngine {
@@ -111,6 +96,7 @@ async fn a_dropped_stream_is_cancelled_once_and_an_ended_one_is_not() {
         finish: Finish::Stop,
         prompt_tokens: 1,
         completion_tokens: 1,
+        cached_tokens: 0,
     };
     channel.as_mut().unwrap().send(&done(ended.number)).unwrap();
     assert_eq!(ended.next().await, Ok(done(ended.number)));

@@ -385,7 +385,13 @@ async fn verdicts_of_the_engine_on_a_request_become_their_statuses() {
             400,
             "context_length_exceeded",
         ),
-        (Finish::Overloaded, 503, "overloaded"),
+        (
+            Finish::Overloaded {
+                retry_after_ms: 1_500,
+            },
+            503,
+            "overloaded",
+        ),
         (
             Finish::Refused {
                 code: "engine.prompt.empty".to_owned(),

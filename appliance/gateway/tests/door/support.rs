@@ -439,6 +439,7 @@ impl FakeEngine {
             finish,
             prompt_tokens,
             completion_tokens,
+            cached_tokens: 0,
         });
     }
 

@@ -1,0 +1,1 @@
+//! What the engine computes next: step plan, fairness, admission, prefix tree.
