@@ -5,9 +5,8 @@
 //! comes back sound.
 
 use jingui_audit::event::{Event as LeafEvent, Worker};
-use jingui_ipc::engine::{Load, Order as EngineOrder, Report, WEIGHTS_FD};
+use jingui_ipc::engine::{Order as EngineOrder, Report, WEIGHTS_FD};
 use jingui_ipc::gateway::Engine as ServingEngine;
-use jingui_ipc::status::ModelFacts;
 use jingui_jail::Walls;
 
 use crate::clock::Millis;
@@ -15,6 +14,7 @@ use crate::event::{Event, Generation, WorkerRole};
 use crate::leaves::Actor;
 use crate::lifecycle::{Happening, Lifecycle, Limits, Order, Why};
 use crate::models::{LoadResult, LoadedModel};
+use crate::plan;
 use crate::process::{Process, Start, StartFailure};
 use crate::supervisor::{Afterwards, Supervisor};
 
@@ -28,15 +28,6 @@ pub(crate) const LIMITS: Limits = Limits {
 pub(crate) const LOADING_MS: u64 = 120_000;
 /// How long a busy engine may go without a step.
 pub(crate) const STEP_MS: u64 = 30_000;
-/// Streams that run at once, if memory allows.
-pub(crate) const STREAMS_MAX: u32 = 8;
-/// Context of one stream in tokens, if memory and model allow.
-pub(crate) const STREAM_TOKENS_MAX: u32 = 8_192;
-/// Least context worth serving, in tokens.
-const STREAM_TOKENS_MIN: u32 = 512;
-/// The caches may take that part of the memory.
-const CACHE_SHARE: u64 = 4;
-
 /// The engine as the supervisor sees it.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -273,7 +264,12 @@ impl Supervisor {
             process.pid()
         ));
         self.models.set_state(model.package, "loading");
-        let load = plan_load(&model.facts, memory_bytes(), thread_count());
+        let load = plan::load(
+            &model.facts,
+            plan::memory_bytes(),
+            plan::thread_count(),
+            self.wishes,
+        );
         self.engine.refusal = None;
         self.engine.process = Some(process);
         self.engine.model = Some(model);
@@ -419,45 +415,9 @@ fn load_event(model: &LoadedModel, serving: Option<ServingAs>) -> LeafEvent {
     }
 }
 
-/// How to load a model on this machine: as many streams and as much context as a quarter of the memory holds.
-pub(crate) fn plan_load(facts: &ModelFacts, memory_bytes: u64, thread_count: u32) -> Load {
-    let mut stream_count = STREAMS_MAX;
-    let mut tokens = facts.context_tokens.clamp(1, STREAM_TOKENS_MAX);
-    let cache_bytes = |streams: u32, tokens: u32| {
-        facts
-            .kv_bytes_per_token
-            .saturating_mul(u64::from(streams))
-            .saturating_mul(u64::from(tokens))
-    };
-    let budget = memory_bytes / CACHE_SHARE;
-    while cache_bytes(stream_count, tokens) > budget && (stream_count > 1 || tokens / 2 >= STREAM_TOKENS_MIN)
-    {
-        if stream_count > 1 {
-            stream_count /= 2
-        } else {
-            tokens /= 2
-        }
-    }
-    Load::new(facts.weights_bytes, thread_count, stream_count, tokens)
-}
-
-fn thread_count() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
-}
-
-/// Memory that could be had now; without an answer of the kernel, little.
-fn memory_bytes() -> u64 {
-    const UNKNOWN_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kilobytes.map_or(UNKNOWN_BYTES, |kilobytes| kilobytes.saturating_mul(1024))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::tests::facts;
 
     #[test]
     fn a_busy_engine_without_a_step_is_hung_after_thirty_seconds() {
@@ -478,28 +438,5 @@ mod tests {
             pulse.beat(10, 0, Millis(second * 1_000));
         }
         assert_eq!(pulse.deadline(), None);
-    }
-
-    #[test]
-    fn the_plan_fits_the_caches_into_a_quarter_of_the_memory() {
-        let mut facts = facts();
-        facts.context_tokens = 131_072;
-        facts.kv_bytes_per_token = 1024 * 1024;
-        let gib = 1024 * 1024 * 1024;
-        for (memory, streams, tokens) in [
-            (1_000 * gib, 8, 8_192),
-            (64 * gib, 2, 8_192),
-            (16 * gib, 1, 4_096),
-            (0, 1, 512),
-        ] {
-            let load = plan_load(&facts, memory, 2);
-            assert_eq!(
-                (load.stream_count, load.stream_context_tokens),
-                (streams, tokens),
-                "{memory}"
-            );
-        }
-        facts.context_tokens = 2_048;
-        assert_eq!(plan_load(&facts, 1_000 * gib, 2).stream_context_tokens, 2_048);
     }
 }

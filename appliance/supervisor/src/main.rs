@@ -23,6 +23,7 @@ mod models;
 mod options;
 mod outbox;
 mod people;
+mod plan;
 mod process;
 mod signals;
 mod state;
@@ -118,6 +119,7 @@ fn boot(options: Options) -> anyhow::Result<()> {
         acts: Acts::new(),
         gateway: Gateway::new(),
         engine: Engine::new(),
+        wishes: options.wishes,
         connections: Connections::new(),
         course: Course::Running,
         afterwards: Vec::new(),

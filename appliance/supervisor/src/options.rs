@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::plan::Wishes;
+
 /// Exit code of a command line that is not understood.
 pub(crate) const EXIT_USAGE: u8 = 64;
 /// Exit code when the box cannot be started now.
@@ -16,8 +18,8 @@ pub(crate) const EXIT_UNAVAILABLE: u8 = 4;
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 const PORT_DEFAULT: u16 = 8443;
-const USAGE: &str =
-    "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes]";
+const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes]; for measuring \
+     only: [--engine-threads N] [--engine-streams N] [--engine-context-tokens N] [--engine-kv-tokens N]";
 
 /// What the supervisor was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) bind: IpAddr,
     /// Stop in order when standard input ends: whoever started us is gone.
     pub(crate) stop_when_stdin_closes: bool,
+    /// How to load a model, where somebody who measures says so; the memory plan refuses what does not fit all the same.
+    pub(crate) wishes: Wishes,
 }
 
 /// The command line is not understood.
@@ -45,6 +49,7 @@ impl Options {
             port: PORT_DEFAULT,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             stop_when_stdin_closes: false,
+            wishes: Wishes::default(),
         };
         let mut arguments = arguments;
         while let Some(name) = arguments.next() {
@@ -58,6 +63,12 @@ impl Options {
                 Some("--port") => options.port = parse(&value()?)?,
                 Some("--bind") => options.bind = parse(&value()?)?,
                 Some("--stop-when-stdin-closes") => options.stop_when_stdin_closes = true,
+                Some("--engine-threads") => options.wishes.thread_count = Some(parse(&value()?)?),
+                Some("--engine-streams") => options.wishes.stream_count = Some(parse(&value()?)?),
+                Some("--engine-context-tokens") => {
+                    options.wishes.stream_context_tokens = Some(parse(&value()?)?);
+                }
+                Some("--engine-kv-tokens") => options.wishes.kv_tokens = Some(parse(&value()?)?),
                 _ => return Err(UsageFault(format!("{name:?} is unknown"))),
             }
         }
@@ -86,6 +97,7 @@ fn parse<T: std::str::FromStr>(value: &OsString) -> Result<T, UsageFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU32;
 
     fn parse_words(words: &[&str]) -> Result<Options, UsageFault> {
         Options::parse(words.iter().map(OsString::from))
@@ -113,12 +125,32 @@ mod tests {
     }
 
     #[test]
+    fn who_measures_says_how_the_engine_is_loaded() {
+        let words =
+            "--engine-threads 2 --engine-streams 8 --engine-context-tokens 4096 --engine-kv-tokens 32768";
+        let words: Vec<&str> = words.split(' ').collect();
+        let wishes = parse_words(&words).unwrap().wishes;
+        assert_eq!(
+            wishes,
+            Wishes {
+                thread_count: NonZeroU32::new(2),
+                stream_count: NonZeroU32::new(8),
+                stream_context_tokens: NonZeroU32::new(4096),
+                kv_tokens: NonZeroU32::new(32768),
+            }
+        );
+        assert_eq!(parse_words(&[]).unwrap().wishes, Wishes::default());
+    }
+
+    #[test]
     fn anything_else_is_a_usage_fault() {
         for words in [
             &["--port"][..],
             &["--port", "65536"],
             &["--bind", "host"],
             &["--verbose"],
+            &["--engine-streams", "0"],
+            &["--engine-threads", "all"],
             &["x"],
         ] {
             parse_words(words).unwrap_err();

@@ -28,6 +28,7 @@ use crate::lifecycle::Happening;
 use crate::models::{ModelStore, Staged};
 use crate::outbox::Outbox;
 use crate::people::{Enrolled, People};
+use crate::plan::Wishes;
 use crate::process::Programs;
 use crate::state::StateFolder;
 use crate::work::PasswordDesk;
@@ -58,6 +59,7 @@ pub(crate) struct Supervisor {
     pub(crate) acts: Acts,
     pub(crate) gateway: Gateway,
     pub(crate) engine: Engine,
+    pub(crate) wishes: Wishes,
     pub(crate) connections: Connections,
     pub(crate) course: Course,
     pub(crate) afterwards: Vec<Afterwards>,
