@@ -6,6 +6,7 @@
 //!
 //! Not here: which keys are trusted (the supervisor's state), and what is signed (`audit`, `pack`).
 
+pub mod aead;
 pub mod digest;
 pub mod log_key;
 pub mod mac;
