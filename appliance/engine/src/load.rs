@@ -123,6 +123,7 @@ pub fn load(
         context_tokens,
         sequence_count: order.stream_count,
         batch_tokens: BATCH_TOKENS,
+        output_rows: order.stream_count,
         thread_count: order.thread_count.min(THREAD_COUNT_MAX),
     };
     let mut context = Context::new(model, shape).map_err(LoadFailure::Context)?;

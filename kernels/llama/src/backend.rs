@@ -29,6 +29,14 @@ thread_local! {
     static HELD: RefCell<Option<Vec<(LogLevel, String)>>> = const { RefCell::new(None) };
 }
 
+thread_local! {
+    /// Lines about memory of a running call that wants them.
+    static SIZES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// What each line about memory has.
+const SIZE_MARK: &str = " buffer size = ";
+
 static LISTENER: OnceLock<Listener> = OnceLock::new();
 static INITIALISED: Once = Once::new();
 
@@ -85,9 +93,23 @@ pub(crate) fn hold_logs<T>(call: impl FnOnce() -> T, is_worth_telling: impl FnOn
     result
 }
 
+/// Runs `call` and gives the lines about memory that llama.cpp wrote meanwhile on this thread; they are told as well.
+pub(crate) fn note_sizes<T>(call: impl FnOnce() -> T) -> (T, Vec<String>) {
+    SIZES.set(Some(Vec::new()));
+    let result = call();
+    (result, SIZES.take().unwrap_or_default())
+}
+
 unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _user: *mut c_void) {
     let level = level_of(level);
     let line = text_of(text);
+    if line.contains(SIZE_MARK) {
+        SIZES.with_borrow_mut(|sizes| {
+            if let Some(sizes) = sizes.as_mut().filter(|sizes| sizes.len() < HELD_LINES_MAX) {
+                sizes.push(line.clone());
+            }
+        });
+    }
     let is_held = HELD.with_borrow_mut(|held| match held {
         Some(lines) if lines.len() < HELD_LINES_MAX => {
             lines.push((level, line.clone()));

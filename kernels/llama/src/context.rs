@@ -10,13 +10,13 @@ use llama_cpp_sys_2 as sys;
 
 use crate::backend::{hold_logs, initialise};
 use crate::batch::{Batch, Limits};
+use crate::memory::{Memory, measure};
 use crate::model::Model;
-use crate::threads::ThreadPool;
+use crate::outputs::OutputRows;
+use crate::threads::{THREAD_COUNT_MAX, ThreadPool};
 
 /// Most sequences of one context (`LLAMA_MAX_SEQ`).
 const SEQUENCE_COUNT_MAX: u32 = 256;
-/// Most threads (`GGML_MAX_N_THREADS`).
-const THREAD_COUNT_MAX: u32 = 512;
 /// Most KV cells of one context: 2^26 is more memory than any machine of today has, and far from overflow in C++.
 const CONTEXT_TOKENS_MAX: u32 = 1 << 26;
 
@@ -28,10 +28,12 @@ const ABORTED: i32 = 2;
 pub struct ContextShape {
     /// KV cells shared by all sequences. llama.cpp rounds up to a multiple of 256.
     pub context_tokens: u32,
-    /// Sequences, numbered from 0; as many rows of one batch may want logits.
+    /// Sequences, numbered from 0. llama.cpp also reserves a row of logits for each.
     pub sequence_count: u32,
     /// Most rows of one batch.
     pub batch_tokens: u32,
+    /// Most rows of one batch that want logits: one per stream, and one per drafted token.
+    pub output_rows: u32,
     /// Threads that compute, the calling one counted.
     pub thread_count: u32,
 }
@@ -78,28 +80,6 @@ pub enum DecodeError {
     Failed(i32),
 }
 
-/// Why there are no logits.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum LogitsError {
-    /// The last computed batch has no such row, or the row did not ask for logits.
-    #[error("row {0} of the last batch has no logits")]
-    NotAsked(usize),
-    /// llama.cpp has none.
-    #[error("llama.cpp has no logits for row {0}")]
-    Missing(usize),
-}
-
-/// Why a sequence could not be changed.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum SequenceError {
-    /// The context was made for fewer sequences.
-    #[error("sequence {0} does not exist")]
-    NoSuchSequence(u32),
-    /// The memory of this model cannot forget a part of a sequence.
-    #[error("a part of sequence {0} cannot be removed")]
-    NotRemovable(u32),
-}
-
 /// Stops a running [`Context::decode`] from another thread, and shows that it moves.
 ///
 /// llama.cpp looks at it before each node of the graph, some hundred times in a step. CPU only: a graph on an
@@ -140,48 +120,61 @@ impl AbortFlag {
 /// The KV cache of some sequences over one model, and the computing on it. Owned by one thread at a time.
 pub struct Context {
     // Order matters: the context is freed first (in `drop`), then what it points to.
-    raw: NonNull<sys::llama_context>,
-    memory: sys::llama_memory_t,
-    limits: Limits,
-    outputs: Vec<bool>,
-    _threads: ThreadPool,
+    pub(crate) raw: NonNull<sys::llama_context>,
+    pub(crate) memory: sys::llama_memory_t,
+    pub(crate) limits: Limits,
+    pub(crate) outputs: OutputRows,
+    pub(crate) reserved: Memory,
+    threads: Arc<ThreadPool>,
     abort: AbortFlag,
-    model: Arc<Model>,
+    pub(crate) model: Arc<Model>,
 }
 
 // SAFETY: a `llama_context` has no ties to the thread that made it; `Context` is not `Sync` and all computing takes
-// `&mut self`, so one thread at a time uses it.
+// `&mut self`, so one thread at a time uses it. The thread pool that contexts may share is locked while one computes.
 unsafe impl Send for Context {}
 
 impl Context {
     /// Reserves the memory for `shape` over `model`.
     ///
-    /// The KV cache is one pool for all sequences ("unified"), in f16. Logits are reserved for `sequence_count` rows
+    /// The KV cache is one pool for all sequences ("unified"), in f16. Logits are reserved for `output_rows` rows
     /// instead of for a whole batch, which saves hundreds of megabytes with a large vocabulary.
     ///
     /// # Errors
     /// Every [`ContextError`].
     pub fn new(model: Arc<Model>, shape: ContextShape) -> Result<Self, ContextError> {
-        initialise();
-        let is_possible = (1..=CONTEXT_TOKENS_MAX).contains(&shape.context_tokens)
-            && (1..=SEQUENCE_COUNT_MAX).contains(&shape.sequence_count)
-            && (shape.sequence_count..=CONTEXT_TOKENS_MAX).contains(&shape.batch_tokens)
-            && (1..=THREAD_COUNT_MAX).contains(&shape.thread_count);
-        let thread_count = i32::try_from(shape.thread_count).unwrap_or(1);
-        if !is_possible {
+        shape.check()?;
+        let threads = ThreadPool::new(shape.thread_count).ok_or(ContextError::Threads)?;
+        Self::with_threads(model, shape, Arc::new(threads))
+    }
+
+    /// A second context over the same model that computes with the same threads, one of the two at a time.
+    ///
+    /// # Errors
+    /// Every [`ContextError`]; `thread_count` must not be above that of the first context.
+    pub fn beside(&self, shape: ContextShape) -> Result<Self, ContextError> {
+        if shape.thread_count > self.threads.thread_count() {
             return Err(ContextError::Shape(shape));
         }
+        Self::with_threads(self.model.clone(), shape, self.threads.clone())
+    }
+
+    fn with_threads(
+        model: Arc<Model>,
+        shape: ContextShape,
+        threads: Arc<ThreadPool>,
+    ) -> Result<Self, ContextError> {
+        initialise();
+        shape.check()?;
+        let thread_count = i32::try_from(shape.thread_count).map_err(|_| ContextError::Shape(shape))?;
         let abort = AbortFlag::default();
         let params = params_of(shape, thread_count, &abort);
-        // SAFETY: the model is alive and kept so by `model`; `params` hold defaults, checked numbers, and a callback
-        // whose data lives in `abort`, which outlives the context.
-        let raw = unsafe { sys::llama_init_from_model(model.raw(), params) };
+        let (raw, reserved) = measure(|| {
+            // SAFETY: the model is alive and kept so by `model`; `params` hold defaults, checked numbers, and a
+            // callback whose data lives in `abort`, which outlives the context.
+            unsafe { sys::llama_init_from_model(model.raw(), params) }
+        });
         let raw = NonNull::new(raw).ok_or(ContextError::Refused)?;
-        let Some(threads) = ThreadPool::new(thread_count) else {
-            // SAFETY: `raw` was just made and nobody else knows it.
-            unsafe { sys::llama_free(raw.as_ptr()) };
-            return Err(ContextError::Threads);
-        };
         // SAFETY: context and pool are alive, and the pool is freed after the context. Null: one pool for both uses.
         unsafe { sys::llama_attach_threadpool(raw.as_ptr(), threads.raw(), std::ptr::null_mut()) };
         // SAFETY: the context is alive; its memory lives as long as itself.
@@ -191,8 +184,12 @@ impl Context {
             raw,
             memory,
             limits,
-            outputs: Vec::new(),
-            _threads: threads,
+            outputs: OutputRows::default(),
+            reserved: Memory {
+                weights: model.tensor_bytes(),
+                ..reserved
+            },
+            threads,
             abort,
             model,
         };
@@ -201,6 +198,31 @@ impl Context {
         } else {
             Ok(context)
         }
+    }
+
+    /// Computes with `thread_count` threads from now on, the calling one counted.
+    ///
+    /// Up to the size of the pool this costs nothing and the rest of the pool sleeps. Beyond it, this context gets a
+    /// larger pool of its own; contexts that shared the old one keep that.
+    ///
+    /// # Errors
+    /// [`ContextError::Threads`] for none, too many, or when they cannot be started; all is as before.
+    pub fn set_threads(&mut self, thread_count: u32) -> Result<(), ContextError> {
+        let count = (1..=THREAD_COUNT_MAX)
+            .contains(&thread_count)
+            .then(|| i32::try_from(thread_count).ok())
+            .flatten()
+            .ok_or(ContextError::Threads)?;
+        if thread_count > self.threads.thread_count() {
+            let larger = Arc::new(ThreadPool::new(thread_count).ok_or(ContextError::Threads)?);
+            // SAFETY: context and pool are alive, nothing computes, and the pool is freed after the context.
+            unsafe { sys::llama_attach_threadpool(self.raw.as_ptr(), larger.raw(), std::ptr::null_mut()) };
+            // The old pool goes only now, when the context no longer points to it.
+            self.threads = larger;
+        }
+        // SAFETY: the context is alive and computes nothing; both counts are in range.
+        unsafe { sys::llama_set_n_threads(self.raw.as_ptr(), count, count) };
+        Ok(())
     }
 
     /// The model it computes.
@@ -246,6 +268,7 @@ impl Context {
             return Err(DecodeError::Empty);
         }
         let raw_batch = batch.as_raw();
+        let turn = self.threads.turn();
         let compute = || {
             // SAFETY: `self.raw` is freed only in `Drop`, and `&mut self` excludes any other call on it. The batch is
             // borrowed until return; row count, tokens, sequences and outputs were checked in `Batch::push` against
@@ -253,9 +276,10 @@ impl Context {
             unsafe { sys::llama_decode(self.raw.as_ptr(), raw_batch) }
         };
         let status = hold_logs(compute, |status| *status != ABORTED);
+        drop(turn);
         match status {
             0 => {
-                self.outputs.extend(batch.rows_with_logits());
+                self.take_outputs(batch);
                 Ok(Decoded::Computed)
             }
             1 => Ok(Decoded::NoRoom),
@@ -263,72 +287,6 @@ impl Context {
             -1 => Err(DecodeError::Refused),
             other => Err(DecodeError::Failed(other)),
         }
-    }
-
-    /// Logits of `row` of the batch computed last, one per token of the vocabulary, in place.
-    ///
-    /// # Errors
-    /// Every [`LogitsError`].
-    pub fn logits(&mut self, row: usize) -> Result<&[f32], LogitsError> {
-        let index = i32::try_from(row).map_err(|_| LogitsError::NotAsked(row))?;
-        if self.outputs.get(row) != Some(&true) {
-            return Err(LogitsError::NotAsked(row));
-        }
-        // SAFETY: the context is alive and used by nobody else; the row was computed with logits, as checked above.
-        let logits = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), index) };
-        let logits = NonNull::new(logits).ok_or(LogitsError::Missing(row))?;
-        let length = usize::try_from(self.limits.vocab_size).map_err(|_| LogitsError::Missing(row))?;
-        // SAFETY: llama.cpp keeps `vocab_size` floats there until the next call on the context, which the borrow of
-        // `self` excludes.
-        Ok(unsafe { std::slice::from_raw_parts(logits.as_ptr(), length) })
-    }
-
-    /// Forgets positions `from` and later of `sequence`; 0 forgets all of it.
-    ///
-    /// # Errors
-    /// Every [`SequenceError`].
-    pub fn forget(&mut self, sequence: u32, from: u32) -> Result<(), SequenceError> {
-        let id = self.sequence(sequence)?;
-        let from = sys::llama_pos::try_from(from).unwrap_or(sys::llama_pos::MAX);
-        // SAFETY: the memory lives as long as the context; the sequence exists; −1 is "to the end".
-        let is_removed = unsafe { sys::llama_memory_seq_rm(self.memory, id, from, -1) };
-        if is_removed {
-            Ok(())
-        } else {
-            Err(SequenceError::NotRemovable(sequence))
-        }
-    }
-
-    /// Lets `to` share the positions below `until` of `from`; costs no memory in the unified cache.
-    ///
-    /// # Errors
-    /// [`SequenceError::NoSuchSequence`].
-    pub fn share(&mut self, from: u32, to: u32, until: u32) -> Result<(), SequenceError> {
-        let source = self.sequence(from)?;
-        let target = self.sequence(to)?;
-        let until = sys::llama_pos::try_from(until).unwrap_or(sys::llama_pos::MAX);
-        // SAFETY: the memory lives as long as the context, both sequences exist, and a partial copy is allowed since
-        // the cache is unified.
-        unsafe { sys::llama_memory_seq_cp(self.memory, source, target, 0, until) };
-        Ok(())
-    }
-
-    /// Largest position that `sequence` holds, `None` when it is empty.
-    ///
-    /// # Errors
-    /// [`SequenceError::NoSuchSequence`].
-    pub fn last_position(&self, sequence: u32) -> Result<Option<u32>, SequenceError> {
-        let id = self.sequence(sequence)?;
-        // SAFETY: the memory lives as long as the context; the sequence exists.
-        let position = unsafe { sys::llama_memory_seq_pos_max(self.memory, id) };
-        Ok(u32::try_from(position).ok())
-    }
-
-    fn sequence(&self, sequence: u32) -> Result<sys::llama_seq_id, SequenceError> {
-        (sequence < self.limits.sequence_count)
-            .then(|| sys::llama_seq_id::try_from(sequence).ok())
-            .flatten()
-            .ok_or(SequenceError::NoSuchSequence(sequence))
     }
 }
 
@@ -347,6 +305,18 @@ impl fmt::Debug for Context {
     }
 }
 
+impl ContextShape {
+    /// Whether llama.cpp can make it; beyond these bounds it aborts or overflows.
+    fn check(self) -> Result<(), ContextError> {
+        let is_possible = (1..=CONTEXT_TOKENS_MAX).contains(&self.context_tokens)
+            && (1..=SEQUENCE_COUNT_MAX).contains(&self.sequence_count)
+            && (self.sequence_count..=CONTEXT_TOKENS_MAX).contains(&self.batch_tokens)
+            && (1..=self.batch_tokens).contains(&self.output_rows)
+            && (1..=THREAD_COUNT_MAX).contains(&self.thread_count);
+        is_possible.then_some(()).ok_or(ContextError::Shape(self))
+    }
+}
+
 fn params_of(shape: ContextShape, thread_count: i32, abort: &AbortFlag) -> sys::llama_context_params {
     // SAFETY: fills a plain struct with defaults; no preconditions.
     let mut params = unsafe { sys::llama_context_default_params() };
@@ -355,7 +325,7 @@ fn params_of(shape: ContextShape, thread_count: i32, abort: &AbortFlag) -> sys::
     params.n_ubatch = shape.batch_tokens;
     params.n_seq_max = shape.sequence_count;
     // llama.cpp asserts that there are at least as many output places as sequences.
-    params.n_outputs_max = shape.sequence_count;
+    params.n_outputs_max = shape.output_rows.max(shape.sequence_count);
     params.n_threads = thread_count;
     params.n_threads_batch = thread_count;
     params.kv_unified = true;
@@ -372,7 +342,7 @@ fn limits_of(raw: NonNull<sys::llama_context>, model: &Model, shape: ContextShap
     let context_tokens = unsafe { sys::llama_n_ctx(raw.as_ptr()) };
     Limits {
         row_count_max: usize::try_from(row_count_max).unwrap_or(0),
-        output_count_max: usize::try_from(shape.sequence_count).unwrap_or(0),
+        output_count_max: usize::try_from(shape.output_rows).unwrap_or(0),
         sequence_count: shape.sequence_count,
         context_tokens,
         vocab_size: model.vocab_size(),

@@ -12,14 +12,20 @@
 mod backend;
 mod batch;
 mod context;
+mod memory;
 mod model;
+mod outputs;
+mod sequence;
+mod state;
 mod threads;
 mod vocab;
 
 pub use backend::{LogLevel, route_logs, system_facts};
 pub use batch::{Batch, BatchError};
-pub use context::{
-    AbortFlag, Context, ContextError, ContextShape, DecodeError, Decoded, LogitsError, SequenceError,
-};
+pub use context::{AbortFlag, Context, ContextError, ContextShape, DecodeError, Decoded};
+pub use memory::Memory;
 pub use model::{LoadError, Model};
+pub use outputs::{LogitsError, Outputs};
+pub use sequence::SequenceError;
+pub use state::StateError;
 pub use vocab::{Special, Token, TokenizeError};

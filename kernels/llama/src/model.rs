@@ -168,6 +168,40 @@ impl Model {
         Some(String::from_utf8_lossy(value.get(..length)?).into_owned())
     }
 
+    /// Whether its memory is plain keys and values, one cell per position: neither recurrent nor hybrid nor a sliding
+    /// window.
+    pub(crate) fn has_plain_memory(&self) -> bool {
+        // SAFETY: the model lives as long as `self`.
+        let is_recurrent = unsafe { sys::llama_model_is_recurrent(self.raw.as_ptr()) };
+        // SAFETY: as above.
+        let is_hybrid = unsafe { sys::llama_model_is_hybrid(self.raw.as_ptr()) };
+        // SAFETY: as above.
+        let window = unsafe { sys::llama_model_n_swa(self.raw.as_ptr()) };
+        !is_recurrent && !is_hybrid && window == 0
+    }
+
+    /// Tells models apart whose saved sequences do not fit each other. Two models of one shape and size are equal
+    /// here; the caller keeps them apart by their digests.
+    pub(crate) fn state_fingerprint(&self) -> u64 {
+        // FNV-1a, 64 bits.
+        let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let architecture = self.metadata("general.architecture").unwrap_or_default();
+        // SAFETY: the model lives as long as `self`.
+        let layers = unsafe { sys::llama_model_n_layer(self.raw.as_ptr()) };
+        // SAFETY: as above.
+        let parameters = unsafe { sys::llama_model_n_params(self.raw.as_ptr()) };
+        [
+            architecture.as_bytes(),
+            &layers.to_le_bytes(),
+            &parameters.to_le_bytes(),
+            &self.tensor_bytes().to_le_bytes(),
+            &self.vocab_size.to_le_bytes(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(0xcbf2_9ce4_8422_2325, fold)
+    }
+
     pub(crate) fn raw(&self) -> *mut sys::llama_model {
         self.raw.as_ptr()
     }

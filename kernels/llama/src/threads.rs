@@ -1,33 +1,63 @@
 //! ggml's thread pool: workers made once, instead of once for each computed graph.
 
 use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use llama_cpp_sys_2 as sys;
 
-/// Workers for one context. Freed after the context that uses them.
-pub(crate) struct ThreadPool(NonNull<sys::ggml_threadpool>);
+/// Most threads (`GGML_MAX_N_THREADS`).
+pub(crate) const THREAD_COUNT_MAX: u32 = 512;
 
-// SAFETY: the pool is an object behind mutex and condition variables; only the thread that owns the context uses it.
+/// Workers for the contexts that share it. Freed after all of them.
+pub(crate) struct ThreadPool {
+    raw: NonNull<sys::ggml_threadpool>,
+    thread_count: u32,
+    /// A pool computes one graph at a time and does not check that itself.
+    turn: Mutex<()>,
+}
+
+// SAFETY: the pool is an object behind mutex and condition variables, with no ties to the thread that made it.
 unsafe impl Send for ThreadPool {}
+// SAFETY: only computing uses it after it was made, and that happens under `turn`.
+unsafe impl Sync for ThreadPool {}
 
 impl ThreadPool {
     /// A pool of `thread_count` threads, the calling one counted. `None` when they cannot be made.
-    pub(crate) fn new(thread_count: i32) -> Option<Self> {
-        // SAFETY: fills a plain struct with defaults.
-        let mut params = unsafe { sys::ggml_threadpool_params_default(thread_count) };
+    pub(crate) fn new(thread_count: u32) -> Option<Self> {
+        let count = (1..=THREAD_COUNT_MAX)
+            .contains(&thread_count)
+            .then(|| i32::try_from(thread_count).ok())
+            .flatten()?;
+        // SAFETY: fills a plain struct with defaults; the count is in range, which it would abort on.
+        let mut params = unsafe { sys::ggml_threadpool_params_default(count) };
         // SAFETY: `params` is a valid struct that the call only reads.
         let raw = unsafe { sys::ggml_threadpool_new(&raw mut params) };
-        NonNull::new(raw).map(Self)
+        Some(Self {
+            raw: NonNull::new(raw)?,
+            thread_count,
+            turn: Mutex::new(()),
+        })
     }
 
     pub(crate) fn raw(&self) -> sys::ggml_threadpool_t {
-        self.0.as_ptr()
+        self.raw.as_ptr()
+    }
+
+    /// Threads in it, the calling one counted.
+    pub(crate) fn thread_count(&self) -> u32 {
+        self.thread_count
+    }
+
+    /// The right to compute with it; waits while another context does.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, freed only here, after the context (see the order of fields in `Context`).
-        unsafe { sys::ggml_threadpool_free(self.0.as_ptr()) };
+        // SAFETY: made in `new`, freed only here, after every context that held it by `Arc` (each frees its own
+        // llama context first, see the order of fields in `Context`).
+        unsafe { sys::ggml_threadpool_free(self.raw.as_ptr()) };
     }
 }

@@ -37,6 +37,7 @@ fn shape() -> ContextShape {
         context_tokens: 512,
         sequence_count: 2,
         batch_tokens: 64,
+        output_rows: 2,
         thread_count: 1,
     }
 }
@@ -317,6 +318,7 @@ fn an_abort_from_another_thread_ends_a_long_decode() {
         context_tokens: 2048,
         sequence_count: 1,
         batch_tokens: 2048,
+        output_rows: 1,
         thread_count: 1,
     };
     let mut context = Context::new(model(), shape).unwrap();
