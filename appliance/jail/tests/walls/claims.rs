@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use jingui_jail::{Child, ExitReason, Identity, Launch, LaunchError, Namespace, Step, Strictness};
 
-use crate::probe::{HOSTILE, REFUSED, REFUSED_TO_GATEWAY};
+use crate::probe::{HOSTILE, REFUSED, REFUSED_TO_ENGINE, REFUSED_TO_GATEWAY};
 
 /// Longest wait for a jailed process. Never reached when all is well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +32,10 @@ pub(crate) const CLAIMS: &[(&str, fn())] = &[
     (
         "the_gateway_sees_no_file_but_its_own",
         the_gateway_sees_no_file_but_its_own,
+    ),
+    (
+        "an_engine_changes_no_file_but_its_tier",
+        an_engine_changes_no_file_but_its_tier,
     ),
     ("what_an_engine_needs_works", what_an_engine_needs_works),
     ("what_a_gateway_needs_works", what_a_gateway_needs_works),
@@ -133,7 +137,10 @@ impl Jail {
         launch.strictness = strictness;
         launch.descriptors = vec![(theirs, 3)];
         match profile {
-            "engine" => launch.descriptors.push((weights(), 4)),
+            "engine" => {
+                let places = [(weights(), 4), (writable(), 6), (writable(), 7)];
+                launch.descriptors.extend(places);
+            }
             _ => {
                 launch.descriptors.push((listener.try_clone().unwrap().into(), 4));
                 launch.descriptors.push((File::open(&state).unwrap().into(), 5));
@@ -201,7 +208,14 @@ fn own_folder() -> (tempfile::TempDir, PathBuf) {
     (above, state)
 }
 
+/// Weights as the supervisor hands them over: a descriptor that can only read.
 fn weights() -> OwnedFd {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[7; 8192]).unwrap();
+    File::open(file.path()).unwrap().into()
+}
+
+fn writable() -> OwnedFd {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&[7; 8192]).unwrap();
     file.rewind().unwrap();
@@ -231,6 +245,14 @@ fn other_calls_are_refused() {
 fn the_gateway_sees_no_file_but_its_own() {
     for (name, _) in REFUSED_TO_GATEWAY {
         let (said, reason) = Jail::start("gateway", name).hear();
+        assert!(said.starts_with("readyrefused "), "{name}: {said}");
+        assert_eq!(reason, ExitReason::Exited(0), "{name}");
+    }
+}
+
+fn an_engine_changes_no_file_but_its_tier() {
+    for (name, _) in REFUSED_TO_ENGINE {
+        let (said, reason) = Jail::start("engine", name).hear();
         assert!(said.starts_with("readyrefused "), "{name}: {said}");
         assert_eq!(reason, ExitReason::Exited(0), "{name}");
     }

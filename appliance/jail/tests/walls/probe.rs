@@ -1,5 +1,6 @@
 //! The jailed process: confines itself as its profile says, says `ready`, and does one task. It speaks on
-//! descriptor 3; the engine's weights or the gateway's listener are 4, the gateway's folder is 5.
+//! descriptor 3; the engine's weights or the gateway's listener are 4, the gateway's folder is 5, the engine's disk tier
+//! is 6, and 7 is a file that an engine could write if its filter let it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,6 +22,10 @@ const CONTROL: RawFd = 3;
 const LISTENER: RawFd = 4;
 const WEIGHTS: RawFd = 4;
 const STATE: RawFd = 5;
+/// The file of the disk tier in the engine; the seccomp list names this number.
+const TIER: RawFd = 6;
+/// A file that may be written and is not the disk tier: standard error of a box whose log goes to a file.
+const ANOTHER: RawFd = 7;
 
 pub(crate) type Attempt = (&'static str, fn() -> io::Result<()>);
 
@@ -43,7 +48,7 @@ pub(crate) fn run(arguments: &mut dyn Iterator<Item = String>) -> ExitCode {
 }
 
 fn perform(task: &str, control: &mut UnixStream, confinement: Option<&Confinement>) -> String {
-    let attempts = [HOSTILE, REFUSED, REFUSED_TO_GATEWAY].concat();
+    let attempts = [HOSTILE, REFUSED, REFUSED_TO_GATEWAY, REFUSED_TO_ENGINE].concat();
     if let Some((_, attempt)) = attempts.iter().find(|(name, _)| *name == task) {
         return match attempt() {
             Ok(()) => "succeeded".into(),
@@ -395,6 +400,62 @@ pub(crate) const REFUSED_TO_GATEWAY: &[Attempt] = &[
     }),
 ];
 
+/// What an engine must not do to files that it holds.
+pub(crate) const REFUSED_TO_ENGINE: &[Attempt] = &[
+    ("write-the-weights", || write_at(WEIGHTS)),
+    ("write-the-weights-in-order", || {
+        call(libc::SYS_write, [WEIGHTS.into(), text(c"x"), 1, 0, 0, 0])
+    }),
+    ("cut-the-weights", || {
+        call(libc::SYS_ftruncate, [WEIGHTS.into(), 0, 0, 0, 0, 0])
+    }),
+    ("punch-the-weights", || {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        call(libc::SYS_fallocate, [WEIGHTS.into(), mode.into(), 0, 4096, 0, 0])
+    }),
+    ("map-the-weights-for-writing", || {
+        let protection = c_long::from(libc::PROT_READ | libc::PROT_WRITE);
+        let shared = c_long::from(libc::MAP_SHARED);
+        call(libc::SYS_mmap, [0, 4096, protection, shared, WEIGHTS.into(), 0])
+    }),
+    ("write-another-file-in-place", || write_at(ANOTHER)),
+    ("cut-another-file", || {
+        call(libc::SYS_ftruncate, [ANOTHER.into(), 0, 0, 0, 0, 0])
+    }),
+    ("grow-another-file", || {
+        call(libc::SYS_fallocate, [ANOTHER.into(), 0, 0, 1 << 20, 0, 0])
+    }),
+    ("sync-another-file", || {
+        call(libc::SYS_fdatasync, [ANOTHER.into(), 0, 0, 0, 0, 0])
+    }),
+    ("sync-all", || call(libc::SYS_sync, [0; 6])),
+    ("open-the-tier-again", || {
+        let path = text(c"/proc/self/fd/6");
+        call(
+            libc::SYS_openat,
+            [libc::AT_FDCWD.into(), path, libc::O_RDWR.into(), 0, 0, 0],
+        )
+    }),
+    ("name-the-tier", || {
+        let (from, to) = (text(c""), text(c"/tier"));
+        let flags = c_long::from(libc::AT_EMPTY_PATH);
+        call(
+            libc::SYS_linkat,
+            [TIER.into(), from, libc::AT_FDCWD.into(), to, flags, 0],
+        )
+    }),
+    ("give-the-tier-to-everybody", || {
+        call(libc::SYS_fchmod, [TIER.into(), 0o666, 0, 0, 0, 0])
+    }),
+    ("lock-the-tier", || {
+        call(libc::SYS_flock, [TIER.into(), libc::LOCK_EX.into(), 0, 0, 0, 0])
+    }),
+];
+
+fn write_at(descriptor: RawFd) -> io::Result<()> {
+    call(libc::SYS_pwrite64, [descriptor.into(), text(c"x"), 1, 0, 0, 0])
+}
+
 const JAILED_NOBODY: c_long = 65534;
 
 fn map(protection: c_int) -> io::Result<c_long> {
@@ -446,6 +507,21 @@ fn engine_work(control: &UnixStream) -> String {
     assert_eq!(unsafe { middle.read() }, 7);
     // SAFETY: advice on the mapping above changes no content.
     assert_eq!(unsafe { libc::madvise(place, 8192, libc::MADV_WILLNEED) }, 0);
+
+    // The disk tier: reserved, written and read in place, made durable, cut.
+    // SAFETY: the test gave a file under this number, and nothing else here owns it.
+    let tier = File::from(unsafe { OwnedFd::from_raw_fd(TIER) });
+    assert_eq!(
+        call(libc::SYS_fallocate, [TIER.into(), 0, 0, 8192, 0, 0]).map_err(|e| e.kind()),
+        Ok(())
+    );
+    tier.write_all_at(b"sealed", 4096).unwrap();
+    tier.sync_data().unwrap();
+    let mut sealed = [0; 6];
+    tier.read_exact_at(&mut sealed, 4096).unwrap();
+    assert_eq!(&sealed, b"sealed");
+    tier.set_len(0).unwrap();
+    assert_eq!(tier.metadata().unwrap().len(), 0);
 
     // Threads that compute, sleep and end, with much memory.
     let threads: Vec<_> = (0..16)
