@@ -11,10 +11,13 @@ pub struct Conversation {
     pub messages: Vec<Message>,
     /// Functions the model may call.
     pub tools: Vec<Tool>,
-    /// Whether it may call them in this turn.
+    /// Whether it may call them in this turn, or must.
     pub tool_choice: ToolChoice,
     /// Whether it may make several calls in one turn; if not, the turn ends with the first call.
     pub parallel_tool_calls: bool,
+    /// What the answer's text must look like. [`crate::glm::constraint`] makes of it, and of the tools, what the
+    /// engine holds the model to.
+    pub response_format: ResponseFormat,
     /// Whether it thinks before it answers.
     pub thinking: Thinking,
     /// Whether reasoning of earlier turns is dropped from the prompt; `None` leaves it to the template.
@@ -29,6 +32,12 @@ pub struct Conversation {
     pub logprobs: Option<u8>,
     /// `Some` when the answer is to be streamed.
     pub stream: Option<StreamOptions>,
+    /// How the prefix cache serves it.
+    pub cache: CacheUse,
+    /// How urgent it is.
+    pub class: Class,
+    /// Computed alone and in a fixed order, so that the same request gives the same bytes whatever else runs.
+    pub is_strict: bool,
 }
 
 /// How a stream is made.
@@ -39,12 +48,61 @@ pub struct StreamOptions {
 }
 
 /// Whether the model may call tools in this turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice {
     /// The model decides.
     Auto,
     /// It may not. The tools are not shown to it either.
     None,
+    /// It must call at least one; there is at least one.
+    Required,
+    /// It must call that function, which is one of the tools.
+    Function(String),
+}
+
+/// What the text of an answer must look like.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ResponseFormat {
+    /// Anything.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits a schema, which was checked against [`crate::schema`].
+    JsonSchema {
+        /// Name of the schema: letters, digits, `_`, `-`, 1 to 64 bytes.
+        name: String,
+        /// The schema.
+        schema: Json,
+        /// Whether the client asked for it strictly. The answer fits either way; a strict schema is held to the
+        /// narrower rules of that interface when it is read.
+        is_strict: bool,
+    },
+    /// Text that matches this regular expression as a whole.
+    Regex(String),
+    /// Text of the language of this context-free grammar, in llguidance's variant of Lark's syntax.
+    Lark(String),
+}
+
+/// How the prefix cache serves a conversation; the engine's own form has the same variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheUse {
+    /// Nothing is taken from it and nothing is left in it (`cache_prompt: false`).
+    Off,
+    /// What is there is used, and what was computed is left until it gives way to others.
+    #[default]
+    Use,
+    /// As `Use`, and the prompt's prefix gives way last (`prompt_cache_retention: "24h"`).
+    Pin,
+}
+
+/// How urgent a conversation is; the engine's own form has the same variants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Class {
+    /// Somebody waits for it.
+    #[default]
+    Interactive,
+    /// It may take as long as it takes, and gives way (`service_tier: "flex"`).
+    Batch,
 }
 
 /// Whether the model thinks before it answers.
@@ -143,6 +201,8 @@ pub struct Tool {
     pub name: String,
     /// The JSON schema of its arguments; `None` when the client gave none.
     pub parameters: Option<Json>,
+    /// Whether the arguments must fit the schema, which was then checked against [`crate::schema`].
+    pub is_strict: bool,
     /// The whole entry as the client wrote it, for the template.
     pub entry: Json,
 }

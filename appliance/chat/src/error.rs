@@ -239,14 +239,6 @@ pub enum Refusal {
     /// More than one answer is asked for.
     #[error("'n' must be 1. Send one request for each answer you want.")]
     SeveralAnswers,
-    /// Calls to tools cannot be forced.
-    #[error(
-        "'{param}' cannot be guaranteed: this model decides itself whether to call a tool. Use \"auto\" or \"none\"."
-    )]
-    ForcedTool {
-        /// Path of the parameter.
-        param: String,
-    },
     /// A kind of tool that does not exist here.
     #[error(
         "'{param}' must be \"function\": hosted tools do not exist on this appliance. Offer a function and run it yourself."
@@ -255,13 +247,31 @@ pub enum Refusal {
         /// Path of the parameter.
         param: String,
     },
-    /// An answer format that cannot be guaranteed.
+    /// A form of the answer that cannot be kept beside calls to tools.
     #[error(
-        "'{param}' must be \"text\": the form of an answer cannot be guaranteed yet. Describe the form in a message and check the answer."
+        "'{param}' cannot be \"regex\" or \"grammar\" while tools may be called. Set 'tool_choice' to \"none\", or use a JSON schema."
     )]
     ResponseFormat {
         /// Path of the parameter.
         param: String,
+    },
+    /// A schema with a keyword that cannot be enforced.
+    #[error(
+        "'{param}' uses the keyword '{keyword}', which cannot be enforced here. Leave it out, or say it in a description."
+    )]
+    SchemaKeyword {
+        /// Path of the schema that has it.
+        param: String,
+        /// The keyword.
+        keyword: String,
+    },
+    /// A schema with a value that its keyword cannot have.
+    #[error("'{param}' {reason}.")]
+    SchemaMalformed {
+        /// Path of the value.
+        param: String,
+        /// What it must be.
+        reason: &'static str,
     },
     /// An answer that is not text.
     #[error("'{param}' must be [\"text\"]: the model that serves writes text only.")]
@@ -286,9 +296,10 @@ pub const CODES: &[&str] = &[
     "chat.content.remote",
     "chat.content.not-text",
     "chat.unsupported.several-answers",
-    "chat.unsupported.forced-tool",
     "chat.unsupported.hosted-tool",
     "chat.unsupported.response-format",
+    "chat.schema.keyword",
+    "chat.schema.malformed",
     "chat.unsupported.modality",
     "chat.template.malformed",
     "chat.template.too-large",
@@ -316,9 +327,10 @@ impl Refusal {
             Self::RemoteContent { .. } => "chat.content.remote",
             Self::NotText { .. } => "chat.content.not-text",
             Self::SeveralAnswers => "chat.unsupported.several-answers",
-            Self::ForcedTool { .. } => "chat.unsupported.forced-tool",
             Self::HostedTool { .. } => "chat.unsupported.hosted-tool",
             Self::ResponseFormat { .. } => "chat.unsupported.response-format",
+            Self::SchemaKeyword { .. } => "chat.schema.keyword",
+            Self::SchemaMalformed { .. } => "chat.schema.malformed",
             Self::Modality { .. } => "chat.unsupported.modality",
         }
     }
@@ -328,9 +340,9 @@ impl Refusal {
         match self {
             Self::NotText { .. }
             | Self::SeveralAnswers
-            | Self::ForcedTool { .. }
             | Self::HostedTool { .. }
             | Self::ResponseFormat { .. }
+            | Self::SchemaKeyword { .. }
             | Self::Modality { .. } => Condition::UnsupportedValue,
             _ => Condition::InvalidValue,
         }
@@ -351,9 +363,10 @@ impl Refusal {
             | Self::BadArguments { param }
             | Self::RemoteContent { param }
             | Self::NotText { param }
-            | Self::ForcedTool { param }
             | Self::HostedTool { param }
             | Self::ResponseFormat { param }
+            | Self::SchemaKeyword { param, .. }
+            | Self::SchemaMalformed { param, .. }
             | Self::Modality { param } => Some(param),
         }
     }
@@ -380,6 +393,8 @@ impl Refusal {
                 facts.push(("unit", (*unit).to_owned()));
             }
             Self::Needs { needs, .. } => facts.push(("needs", (*needs).to_owned())),
+            Self::SchemaKeyword { keyword, .. } => facts.push(("keyword", keyword.clone())),
+            Self::SchemaMalformed { reason, .. } => facts.push(("reason", (*reason).to_owned())),
             _ => {}
         }
         facts

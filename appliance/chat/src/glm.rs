@@ -16,6 +16,7 @@
 //! is dropped, except spaces before the first word, which may be an indent.
 
 mod arguments;
+pub mod constraint;
 mod text;
 
 use crate::conversation::{Conversation, ToolChoice};
@@ -36,8 +37,8 @@ pub const CALL_COUNT_MAX: u32 = 128;
 /// Longest white space before an answer that is waited through for a `<think>`.
 const INDENT_BYTES_MAX: usize = 256;
 
-const THINK: &str = "<think>";
-const END_THINK: &str = "</think>";
+pub(crate) const THINK: &str = "<think>";
+pub(crate) const END_THINK: &str = "</think>";
 const CALL: &str = "<tool_call>";
 const END_CALL: &str = "</tool_call>";
 const KEY: &str = "<arg_key>";
@@ -134,7 +135,7 @@ impl Parser {
     pub fn new(conversation: &Conversation, opening: Opening) -> Self {
         let tools = match conversation.tool_choice {
             ToolChoice::None => Vec::new(),
-            ToolChoice::Auto => conversation
+            _ => conversation
                 .tools
                 .iter()
                 .map(|tool| (tool.name.clone(), tool.parameters.clone()))

@@ -19,11 +19,15 @@ pub mod json;
 pub mod openai;
 mod provenance;
 mod python;
+pub mod schema;
 mod template;
 
-pub use conversation::{Conversation, Message, Role, Tool, ToolCall};
+pub use conversation::{
+    CacheUse, Class, Conversation, Message, ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+};
 pub use error::{CODES, Condition, ErrorBody, Refusal};
 pub use event::{Event, FinishReason, TokenLogprob, Usage};
+pub use glm::constraint::{Constraint, Grammar};
 pub use json::Json;
 pub use template::{
     CONVERSATION_BYTES_MAX, Opening, PROMPT_BYTES_MAX, Prompt, Segment, TEMPLATE_BYTES_MAX, Template,

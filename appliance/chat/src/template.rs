@@ -350,7 +350,7 @@ fn variables(conversation: &Conversation, text: &dyn Fn(&str) -> String) -> Valu
         .iter()
         .map(|one| message(one, text))
         .collect();
-    let offers_tools = conversation.tool_choice == ToolChoice::Auto && !conversation.tools.is_empty();
+    let offers_tools = conversation.tool_choice != ToolChoice::None && !conversation.tools.is_empty();
     let tools = match offers_tools {
         true => conversation
             .tools

@@ -59,7 +59,14 @@ fn errors() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
         Refusal::RemoteContent { param: param() },
         Refusal::NotText { param: param() },
         Refusal::SeveralAnswers,
-        Refusal::ForcedTool { param: param() },
+        Refusal::SchemaKeyword {
+            param: param(),
+            keyword: "not".to_owned(),
+        },
+        Refusal::SchemaMalformed {
+            param: param(),
+            reason: "must be a string",
+        },
         Refusal::HostedTool { param: param() },
         Refusal::ResponseFormat { param: param() },
         Refusal::Modality { param: param() },

@@ -257,6 +257,9 @@ pub enum CacheUse {
 /// What an answer must look like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Constraint {
+    /// With [`after`](Self::after): the answer opens the free text itself, by this name (`<think>`) and at its very
+    /// beginning, or does without it. `None`: the prompt has opened it.
+    pub opened_by: Option<String>,
     /// Name of the special token after which the constraint begins (`</think>`); free text before it. `None`: at once.
     pub after: Option<String>,
     /// The language of the answer.

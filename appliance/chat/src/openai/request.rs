@@ -1,12 +1,13 @@
 //! Bytes of `POST /v1/chat/completions` to a [`Conversation`] or a [`Refusal`].
 
 use crate::conversation::{
-    Conversation, Message, Role, Sampling, StreamOptions, Thinking, Tool, ToolCall, ToolChoice,
+    CacheUse, Class, Conversation, Message, Role, Sampling, StreamOptions, Thinking, ToolCall,
 };
 use crate::error::Refusal;
 use crate::json::Json;
 
 use super::fields::{Fields, as_number, in_range, wrong_type};
+use super::form::{response_format, tool_choice, tools};
 
 /// Most messages of a request.
 pub const MESSAGE_COUNT_MAX: usize = 4_096;
@@ -30,12 +31,14 @@ pub fn parse(body: &[u8]) -> Result<Conversation, Refusal> {
     let body = Json::parse(body).map_err(Refusal::NotJson)?;
     let fields = Fields::of_body(&body)?;
     refuse_what_cannot_be_kept(fields)?;
-    Ok(Conversation {
+    let tools = tools(fields)?;
+    let conversation = Conversation {
         model: fields.needed_text("model")?.to_owned(),
         messages: messages(fields)?,
-        tools: tools(fields)?,
-        tool_choice: tool_choice(fields)?,
+        tool_choice: tool_choice(fields, &tools)?,
+        tools,
         parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
+        response_format: response_format(fields)?,
         thinking: thinking(fields)?,
         clear_thinking: clear_thinking(fields)?,
         sampling: sampling(fields)?,
@@ -43,7 +46,11 @@ pub fn parse(body: &[u8]) -> Result<Conversation, Refusal> {
         stop: stop(fields)?,
         logprobs: logprobs(fields)?,
         stream: stream(fields)?,
-    })
+        cache: cache(fields)?,
+        class: class(fields)?,
+        is_strict: fields.boolean("strict_reproducible")?.unwrap_or(false),
+    };
+    Ok(conversation)
 }
 
 /// Promises that would be broken silently if the field were ignored.
@@ -53,14 +60,6 @@ fn refuse_what_cannot_be_kept(fields: Fields<'_, '_>) -> Result<(), Refusal> {
         .is_some_and(|count| count != 1)
     {
         return Err(Refusal::SeveralAnswers);
-    }
-    if let Some(format) = fields.given("response_format") {
-        let format = Fields::of(format, "response_format")?;
-        if format.needed_text("type")? != "text" {
-            return Err(Refusal::ResponseFormat {
-                param: format.path("type"),
-            });
-        }
     }
     let modalities = fields.list("modalities")?.unwrap_or_default();
     if modalities
@@ -240,7 +239,7 @@ fn arguments(function: Fields<'_, '_>) -> Result<Json, Refusal> {
     }
 }
 
-fn function_name<'a>(function: Fields<'a, '_>) -> Result<&'a str, Refusal> {
+pub(super) fn function_name<'a>(function: Fields<'a, '_>) -> Result<&'a str, Refusal> {
     let name = function.needed_text("name")?;
     bounded(name.len(), 1, NAME_BYTES_MAX, "bytes", || function.path("name"))?;
     if name
@@ -252,51 +251,6 @@ fn function_name<'a>(function: Fields<'a, '_>) -> Result<&'a str, Refusal> {
         Err(Refusal::BadName {
             param: function.path("name"),
         })
-    }
-}
-
-fn tools(fields: Fields<'_, '_>) -> Result<Vec<Tool>, Refusal> {
-    let list = fields.list("tools")?.unwrap_or_default();
-    bounded(list.len(), 0, TOOL_COUNT_MAX, "entries", || fields.path("tools"))?;
-    list.iter()
-        .enumerate()
-        .map(|(index, entry)| tool(entry, &format!("tools[{index}]")))
-        .collect()
-}
-
-fn tool(entry: &Json, path: &str) -> Result<Tool, Refusal> {
-    let fields = Fields::of(entry, path)?;
-    if fields.needed_text("type")? != "function" {
-        return Err(Refusal::HostedTool {
-            param: fields.path("type"),
-        });
-    }
-    let path = fields.path("function");
-    let function = Fields::of(fields.needed("function")?, &path)?;
-    function.text("description")?;
-    function.object("parameters")?;
-    Ok(Tool {
-        name: function_name(function)?.to_owned(),
-        parameters: function.given("parameters").cloned(),
-        entry: entry.clone(),
-    })
-}
-
-fn tool_choice(fields: Fields<'_, '_>) -> Result<ToolChoice, Refusal> {
-    let param = || fields.path("tool_choice");
-    match fields.given("tool_choice") {
-        None => Ok(ToolChoice::Auto),
-        Some(Json::Text(word)) => match word.as_str() {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" => Err(Refusal::ForcedTool { param: param() }),
-            _ => Err(Refusal::UnknownWord {
-                param: param(),
-                allowed: "auto, none",
-            }),
-        },
-        Some(Json::Object(_)) => Err(Refusal::ForcedTool { param: param() }),
-        Some(_) => Err(wrong_type(param(), "\"auto\" or \"none\"")),
     }
 }
 
@@ -468,7 +422,39 @@ fn stream(fields: Fields<'_, '_>) -> Result<Option<StreamOptions>, Refusal> {
     }))
 }
 
-fn bounded(
+/// `prompt_cache_key` is not looked at: prefixes are found by their tokens, inside one tenant, whatever the key.
+fn cache(fields: Fields<'_, '_>) -> Result<CacheUse, Refusal> {
+    let is_wanted = fields.boolean("cache_prompt")?.unwrap_or(true);
+    let is_kept = match fields.text("prompt_cache_retention")? {
+        None | Some("in_memory" | "in-memory") => false,
+        Some("24h") => true,
+        Some(_) => {
+            return Err(Refusal::UnknownWord {
+                param: fields.path("prompt_cache_retention"),
+                allowed: "in_memory, 24h",
+            });
+        }
+    };
+    Ok(match (is_wanted, is_kept) {
+        (false, _) => CacheUse::Off,
+        (true, false) => CacheUse::Use,
+        (true, true) => CacheUse::Pin,
+    })
+}
+
+/// Every tier of the interface but `flex` is somebody who waits.
+fn class(fields: Fields<'_, '_>) -> Result<Class, Refusal> {
+    match fields.text("service_tier")? {
+        None | Some("auto" | "default" | "priority" | "scale") => Ok(Class::Interactive),
+        Some("flex") => Ok(Class::Batch),
+        Some(_) => Err(Refusal::UnknownWord {
+            param: fields.path("service_tier"),
+            allowed: "auto, default, flex, scale, priority",
+        }),
+    }
+}
+
+pub(super) fn bounded(
     count: usize,
     minimum: usize,
     maximum: usize,

@@ -41,6 +41,7 @@ fn a_short_request_gets_the_defaults_of_the_interface() {
         tools: Vec::new(),
         tool_choice: ToolChoice::Auto,
         parallel_tool_calls: true,
+        response_format: ResponseFormat::Text,
         thinking: Thinking::TemplateDefault,
         clear_thinking: None,
         sampling: Sampling::default(),
@@ -48,6 +49,9 @@ fn a_short_request_gets_the_defaults_of_the_interface() {
         stop: Vec::new(),
         logprobs: None,
         stream: None,
+        cache: CacheUse::Use,
+        class: Class::Interactive,
+        is_strict: false,
     };
     assert_eq!(conversation, expected);
 }
@@ -272,24 +276,9 @@ fn what_cannot_be_guaranteed_is_refused_and_not_pretended() {
         (r#""n":2"#, "chat.unsupported.several-answers", "n"),
         (r#""n":0"#, "chat.unsupported.several-answers", "n"),
         (
-            r#""response_format":{"type":"json_object"}"#,
-            "chat.unsupported.response-format",
-            "response_format.type",
-        ),
-        (
-            r#""response_format":{"type":"json_schema","json_schema":{}}"#,
-            "chat.unsupported.response-format",
-            "response_format.type",
-        ),
-        (
-            r#""tool_choice":"required""#,
-            "chat.unsupported.forced-tool",
-            "tool_choice",
-        ),
-        (
-            r#""tool_choice":{"type":"function","function":{"name":"f"}}"#,
-            "chat.unsupported.forced-tool",
-            "tool_choice",
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"n","schema":{"not":{}}}}"#,
+            "chat.schema.keyword",
+            "response_format.json_schema.schema",
         ),
         (
             r#""tools":[{"type":"web_search"}]"#,
