@@ -1,0 +1,418 @@
+//! What the next step computes.
+//!
+//! Streams that make tokens come first, each with a row. Prompts fill what is left of the step's time: tenants in the
+//! order of what they have had, inside a tenant the shortest first unless one has stood still too long, interactive
+//! before batch. A step that somebody waits for ends within [`BUSY_STEP_TARGET_US`] as far as the cost model can tell.
+
+use crate::shape::{
+    AGING_US, ALONE_STEP_TARGET_US, BATCH_TURN_STEPS, BUSY_STEP_TARGET_US, CHUNK_TOKENS, CHUNK_TOKENS_MIN,
+    PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN, TIER_BLOCK_TOKENS, TIER_PATIENCE_US,
+};
+use crate::stream::{CacheUse, Class, Phase, Stream};
+use crate::tree::{Match, common_length};
+use crate::{DraftRoom, Drafts, KvOp, Lane, Load, Micros, Part, Scheduler, Started, Step, StreamKey};
+
+/// Blocks asked of the tiers between two steps, of all streams.
+const RESTORE_BLOCKS_PER_STEP: usize = 8;
+
+impl Scheduler {
+    /// The next step. Its operations are to be done, in order, even when it has no rows.
+    pub fn plan(&mut self, now: Micros, drafts: &mut dyn Drafts) -> Step {
+        self.step_count += 1;
+        self.grow(now);
+        self.admit(now);
+        for key in self.running.clone() {
+            self.look(key, now);
+        }
+        let mut step = self.rows(now, drafts);
+        let restores = self.restores(now, &step);
+        if step.lane == Lane::Main {
+            let restored = restores.len() * TIER_BLOCK_TOKENS;
+            self.make_room(step.load().rows + restored, now);
+        } else {
+            self.make_room(restores.len() * TIER_BLOCK_TOKENS, now);
+        }
+        self.ops.extend(restores);
+        self.save();
+        step.ops = std::mem::take(&mut self.ops);
+        step.started = self.begin(&step);
+        step
+    }
+
+    /// Brings a stream that does not compute yet to where it can: shares what is there, waits for what another is
+    /// computing, asks for what the tiers have.
+    pub(crate) fn look(&mut self, key: StreamKey, now: Micros) {
+        let Some(stream) = self.streams.get(&key) else {
+            return;
+        };
+        match stream.phase {
+            Phase::Looking => {}
+            Phase::Parked { on, until } if !self.is_on_its_way(on, until) => {}
+            _ => return,
+        }
+        self.share_what_is_there(key, now);
+        let Some(stream) = self.streams.get(&key) else {
+            return;
+        };
+        let phase = if stream.cache == CacheUse::Off {
+            Phase::Prefill
+        } else if let Some((on, until)) = self.leader_of(stream) {
+            Phase::Parked { on, until }
+        } else if blocks_to_restore(stream) > 0 {
+            Phase::Restoring { since: now }
+        } else {
+            Phase::Prefill
+        };
+        let border = stream.computed / TIER_BLOCK_TOKENS * TIER_BLOCK_TOKENS;
+        let cut = matches!(phase, Phase::Restoring { .. }) && border < stream.computed;
+        let sequence = stream.sequence;
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.phase = phase;
+            if cut {
+                stream.computed = border;
+            }
+        }
+        if let (true, Some(sequence)) = (cut, sequence) {
+            // Blocks begin at their borders.
+            self.tree.truncate(sequence, border);
+            self.ops.push(KvOp::Forget {
+                sequence,
+                from: border,
+            });
+        }
+    }
+
+    /// The longest beginning of a stream's tokens that its tenant's tree has, if it is worth taking.
+    pub(crate) fn find(&self, stream: &Stream) -> Option<Match> {
+        if stream.cache == CacheUse::Off {
+            return None;
+        }
+        let root = self.tenants.get(&stream.tenant)?.root;
+        let found = self.tree.longest(root, stream.shareable());
+        (found.length >= stream.computed + SHARE_TOKENS_MIN).then_some(found)
+    }
+
+    fn share_what_is_there(&mut self, key: StreamKey, now: Micros) {
+        let Some(stream) = self.streams.get(&key) else {
+            return;
+        };
+        let (Some(found), Some(sequence)) = (self.find(stream), stream.sequence) else {
+            return;
+        };
+        if stream.computed > 0 {
+            self.ops.push(KvOp::Forget { sequence, from: 0 });
+        }
+        let from = self.tree.share(sequence, found, now);
+        self.ops.push(KvOp::Share {
+            from,
+            to: sequence,
+            until: found.length,
+        });
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.computed = found.length;
+            stream.moved_at = now;
+        }
+    }
+
+    fn is_on_its_way(&self, key: StreamKey, until: usize) -> bool {
+        self.streams
+            .get(&key)
+            .is_some_and(|leader| leader.is_running() && leader.computed < until)
+    }
+
+    /// The stream that will have computed most of this one's prompt, if it is ahead and not less urgent. Of two that
+    /// are level the one that was admitted first leads, so nobody waits in a circle.
+    fn leader_of(&self, stream: &Stream) -> Option<(StreamKey, usize)> {
+        let place = |key: StreamKey| self.running.iter().position(|running| *running == key);
+        let own_place = place(stream.key)?;
+        self.running
+            .iter()
+            .enumerate()
+            .filter_map(|(other_place, key)| Some((other_place, self.streams.get(key)?)))
+            .filter(|(other_place, other)| {
+                other.key != stream.key
+                    && other.tenant == stream.tenant
+                    && other.cache != CacheUse::Off
+                    && other.class <= stream.class
+                    && (other.computed > stream.computed
+                        || (other.computed == stream.computed && *other_place < own_place))
+            })
+            .map(|(other_place, other)| {
+                let until = common_length(&other.tokens, stream.shareable());
+                (until, other_place, other)
+            })
+            .filter(|(until, _, other)| {
+                *until >= stream.computed + PARK_TOKENS_MIN && other.computed < *until
+            })
+            .max_by_key(|(until, other_place, _)| (*until, usize::MAX - *other_place))
+            .map(|(until, _, other)| (other.key, until))
+    }
+
+    fn rows(&mut self, now: Micros, drafts: &mut dyn Drafts) -> Step {
+        if let Some(suspect) = self.suspect_part() {
+            return Step {
+                parts: vec![suspect],
+                ..Step::default()
+            };
+        }
+        let strict = self.strict.part(&self.streams);
+        let has_main_work = self
+            .running_in(|stream| matches!(stream.phase, Phase::Prefill | Phase::Decode))
+            .next()
+            .is_some();
+        if let Some(part) = strict
+            && (self.strict.last == Lane::Main || !has_main_work)
+        {
+            self.strict.last = Lane::Strict;
+            if let Some(stream) = self.streams.get(&part.stream) {
+                self.charge(stream.tenant, part.tokens.len(), part.output_count);
+            }
+            return Step {
+                lane: Lane::Strict,
+                parts: vec![part],
+                ..Step::default()
+            };
+        }
+        self.strict.last = Lane::Main;
+        let mut step = Step {
+            parts: self.decode_parts(drafts),
+            ..Step::default()
+        };
+        self.add_prompts(&mut step, now);
+        for part in &step.parts {
+            if let Some(stream) = self.streams.get(&part.stream) {
+                self.charge(
+                    stream.tenant,
+                    part.tokens.len() - part.draft_count,
+                    part.output_count - part.draft_count,
+                );
+            }
+        }
+        step
+    }
+
+    /// A stream of a step that failed, alone.
+    fn suspect_part(&self) -> Option<Part> {
+        let stream = self.suspects.front().and_then(|key| self.streams.get(key))?;
+        part_of(stream, stream.pending().min(self.shape.batch_rows))
+    }
+
+    fn decode_parts(&self, drafts: &mut dyn Drafts) -> Vec<Part> {
+        let mut parts: Vec<Part> = self
+            .running_in(Stream::is_decoding)
+            .filter_map(|stream| part_of(stream, 1))
+            .collect();
+        if self
+            .running_in(|stream| stream.phase == Phase::Prefill)
+            .next()
+            .is_some()
+        {
+            // The step has rows enough to be wide.
+            return parts;
+        }
+        let mut load = parts
+            .iter()
+            .fold(Load::default(), |load, part| load.and(part.load()));
+        let width = parts.len();
+        for part in &mut parts {
+            let Some(stream) = self.streams.get(&part.stream) else {
+                continue;
+            };
+            // The last token that it may make is chosen and not computed, and guesses take reserved cells only.
+            let most = (stream.tokens_max.saturating_sub(stream.tokens.len() + 1))
+                .min(stream.reserved.saturating_sub(stream.tokens.len()))
+                .min(self.shape.output_rows.saturating_sub(load.outputs))
+                .min(self.shape.batch_rows.saturating_sub(load.rows));
+            let room = DraftRoom {
+                most,
+                load,
+                from: part.from + 1,
+                width,
+            };
+            if most == 0 {
+                continue;
+            }
+            let mut draft = drafts.propose(part.stream, &room, &self.cost);
+            draft.truncate(most);
+            load = load.and(Load::rows(room.from, draft.len(), draft.len()));
+            part.draft_count = draft.len();
+            part.output_count += draft.len();
+            part.tokens.extend(draft);
+        }
+        parts
+    }
+
+    fn add_prompts(&mut self, step: &mut Step, now: Micros) {
+        let mut load = step.load();
+        let mut is_awaited = step.parts.iter().any(|part| self.is_interactive(part.stream));
+        let mut taken: Vec<StreamKey> = Vec::new();
+        let mut charged = std::collections::BTreeMap::new();
+        let is_batch_turn = self.step_count.is_multiple_of(BATCH_TURN_STEPS);
+        loop {
+            let is_first = taken.is_empty();
+            let next = self
+                .running_in(|stream| stream.phase == Phase::Prefill && !taken.contains(&stream.key))
+                .min_by_key(|stream| {
+                    let served = self.tenants.get(&stream.tenant).map_or(0, |tenant| tenant.served);
+                    let served = served + charged.get(&stream.tenant).copied().unwrap_or(0);
+                    let is_aged = now.saturating_sub(stream.moved_at) > AGING_US;
+                    let is_turn = is_first && is_batch_turn && stream.class == Class::Batch;
+                    let class = if is_aged { Class::Interactive } else { stream.class };
+                    (!is_turn, class, served, !is_aged, stream.pending(), stream.number)
+                });
+            let Some(stream) = next else { return };
+            let target = if is_awaited {
+                BUSY_STEP_TARGET_US
+            } else {
+                ALONE_STEP_TARGET_US
+            };
+            let gives_turn = is_first
+                && is_batch_turn
+                && stream.class == Class::Batch
+                && self
+                    .running_in(|other| other.phase == Phase::Prefill && other.class == Class::Interactive)
+                    .next()
+                    .is_some();
+            let most = stream
+                .pending()
+                .min(self.shape.batch_rows.saturating_sub(load.rows));
+            let within = self.cost.rows_within(target, load, stream.computed, most);
+            let mut rows = chunk(stream.computed, stream.pending(), within);
+            if (rows == 0 && is_first) || gives_turn {
+                rows = most.min(CHUNK_TOKENS_MIN);
+            }
+            if rows == stream.pending() && load.outputs >= self.shape.output_rows {
+                rows -= 1;
+            }
+            let Some(part) = (rows > 0).then(|| part_of(stream, rows)).flatten() else {
+                return;
+            };
+            is_awaited |= part.output_count > 0 && stream.class == Class::Interactive;
+            *charged.entry(stream.tenant).or_insert(0) += crate::scheduler::count(rows);
+            taken.push(stream.key);
+            load = load.and(part.load());
+            step.parts.push(part);
+        }
+    }
+
+    /// Asks the tiers for the next blocks of streams that wait for them; those that waited too long compute.
+    fn restores(&mut self, now: Micros, step: &Step) -> Vec<KvOp> {
+        let mut ops = Vec::new();
+        for key in self.running.clone() {
+            let Some(stream) = self.streams.get_mut(&key) else {
+                continue;
+            };
+            let (Phase::Restoring { since }, Some(sequence)) = (stream.phase, stream.sequence) else {
+                continue;
+            };
+            if step.parts.iter().any(|part| part.stream == key) {
+                continue;
+            }
+            let block_count = blocks_to_restore(stream);
+            if block_count == 0 || now.saturating_sub(since) > TIER_PATIENCE_US {
+                // Another may have begun to compute the same meanwhile.
+                stream.tier_tokens = 0;
+                stream.phase = Phase::Looking;
+                continue;
+            }
+            let first = stream.computed / TIER_BLOCK_TOKENS;
+            let room = RESTORE_BLOCKS_PER_STEP.saturating_sub(ops.len());
+            ops.extend((first..first + block_count.min(room)).map(|block| KvOp::Restore {
+                stream: key,
+                sequence,
+                block,
+            }));
+        }
+        ops
+    }
+
+    fn save(&mut self) {
+        for _ in 0..SAVE_BLOCKS_PER_STEP {
+            let Some(job) = self.saves.front_mut() else { return };
+            let block = job.next;
+            job.next += 1;
+            let (tenant, sequence, is_last) = (job.tenant, job.sequence, job.next >= job.end);
+            if is_last {
+                self.saves.pop_front();
+            }
+            let mut tokens = self.tree.tokens(sequence);
+            let end = (block + 1) * TIER_BLOCK_TOKENS;
+            if tokens.len() < end {
+                continue;
+            }
+            tokens.truncate(end);
+            self.ops.push(KvOp::Save {
+                tenant,
+                tokens,
+                sequence,
+                block,
+            });
+        }
+    }
+
+    /// Streams whose first rows are in the step.
+    fn begin(&mut self, step: &Step) -> Vec<Started> {
+        let mut started = Vec::new();
+        for part in &step.parts {
+            if let Some(stream) = self.streams.get_mut(&part.stream)
+                && stream.cached.is_none()
+            {
+                let cached_tokens = stream.computed.min(stream.prompt_count);
+                stream.cached = Some(cached_tokens);
+                self.figures.cached_tokens += crate::scheduler::count(cached_tokens);
+                started.push(Started {
+                    stream: part.stream,
+                    cached_tokens,
+                });
+            }
+        }
+        started
+    }
+
+    fn is_interactive(&self, key: StreamKey) -> bool {
+        self.streams
+            .get(&key)
+            .is_some_and(|stream| stream.class == Class::Interactive)
+    }
+
+    fn running_in<'a>(
+        &'a self,
+        is_wanted: impl Fn(&Stream) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Stream> + 'a {
+        self.running
+            .iter()
+            .filter_map(|key| self.streams.get(key))
+            .filter(move |stream| is_wanted(stream))
+    }
+}
+
+/// Whole blocks behind what a stream has that the tiers have.
+fn blocks_to_restore(stream: &Stream) -> usize {
+    let most = stream.tier_tokens.min(stream.shareable().len()) / TIER_BLOCK_TOKENS;
+    most.saturating_sub(stream.computed / TIER_BLOCK_TOKENS)
+}
+
+/// Rows of a chunk that ends at a border where it can, of at most `within`.
+fn chunk(from: usize, pending: usize, within: usize) -> usize {
+    if within >= pending {
+        return pending;
+    }
+    let until = (from + within) / CHUNK_TOKENS * CHUNK_TOKENS;
+    until.saturating_sub(from)
+}
+
+fn part_of(stream: &Stream, rows: usize) -> Option<Part> {
+    let sequence = stream.sequence?;
+    let tokens = stream
+        .tokens
+        .get(stream.computed..stream.computed + rows)?
+        .to_vec();
+    Some(Part {
+        stream: stream.key,
+        sequence,
+        from: stream.computed,
+        output_count: usize::from(rows == stream.pending()),
+        draft_count: 0,
+        tokens,
+    })
+}
