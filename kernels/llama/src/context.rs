@@ -150,6 +150,27 @@ impl Context {
 
     /// A second context over the same model that computes with the same threads, one of the two at a time.
     ///
+    /// Made for answers that must come out the same bit for bit whatever else the machine does. On a CPU these decide
+    /// the bits (found in ggml's kernels and measured, `tests/strict.rs`), so a reproducible answer fixes them:
+    ///
+    /// 1. *The weights, this build, and the kind of CPU*: kernels are chosen by instruction set.
+    /// 2. *`thread_count`*. A row computed alone over 512 cells or more has its attention split among the threads,
+    ///    each with a part of the cells. Below that the count does not matter.
+    /// 3. *Rows of each call to `decode`*: the same prompt in the same chunks, then one token at a time with nothing
+    ///    beside it, and logits asked for the same rows. Matrix products take other ways for one row than for several,
+    ///    and attention for fewer than 64 rows than for 64 or more. (Chunks of 64 and of 128 do agree, up to a
+    ///    ragged end of the prompt: fixed chunks that are multiples of 64 are a good choice.)
+    /// 4. *Cells*: the answer's sequence is alone in the context and begins at its first cell. [`Context::clear`], or
+    ///    forgetting the only sequence, makes it so; what the memory held before has no influence. Another sequence in
+    ///    the cache, even one at rest, moves the cells, and with them the tiles of 64 and the split of 2.
+    /// 5. *The end of the context*: cells are scanned up to a multiple of 256 or to the end of the cache, so
+    ///    `context_tokens` should stay the same. Sequence number, `batch_tokens` (if no chunk is cut), `output_rows`
+    ///    and the rest of `context_tokens` do not matter.
+    ///
+    /// A prefix may come from [`Context::save`] or [`Context::save_range`] if it was computed under the same
+    /// conditions and is restored into a cleared context, in order: the bits go on as if it had been computed. What
+    /// runs in other contexts at the same time has no influence; the two take turns, a whole `decode` each.
+    ///
     /// # Errors
     /// Every [`ContextError`]; `thread_count` must not be above that of the first context.
     pub fn beside(&self, shape: ContextShape) -> Result<Self, ContextError> {

@@ -7,60 +7,17 @@
     reason = "helpers of tests fail by panicking, as tests do"
 )]
 
-use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jingui_llama::{
-    Batch, BatchError, Context, ContextError, ContextShape, DecodeError, Decoded, LoadError, LogitsError,
-    Model, SequenceError, Token,
+    BatchError, Context, ContextError, ContextShape, DecodeError, Decoded, LoadError, LogitsError, Model,
+    SequenceError,
 };
 
-fn weights() -> File {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../image/models/glm4-canary");
-    let entries = std::fs::read_dir(&folder).expect("the demo model is part of the tree");
-    let mut files = entries.map(|entry| entry.unwrap().path());
-    let path = files
-        .find(|path| path.extension().is_some_and(|ext| ext == "gguf"))
-        .unwrap();
-    File::open(path).unwrap()
-}
-
-fn model() -> Arc<Model> {
-    Arc::new(Model::load(weights().into(), |_| true).unwrap())
-}
-
-fn shape() -> ContextShape {
-    ContextShape {
-        context_tokens: 512,
-        sequence_count: 2,
-        batch_tokens: 64,
-        output_rows: 2,
-        thread_count: 1,
-    }
-}
-
-fn context() -> Context {
-    Context::new(model(), shape()).unwrap()
-}
-
-/// Pushes `tokens` from `first` on to `sequence`; the last one asks for logits. Returns its row.
-fn push(batch: &mut Batch, tokens: &[Token], first: u32, sequence: u32) -> usize {
-    let mut row = 0;
-    for (position, token) in (first..).zip(tokens) {
-        let is_last = position as usize - first as usize + 1 == tokens.len();
-        row = batch.push(*token, position, sequence, is_last).unwrap();
-    }
-    row
-}
-
-fn likeliest(logits: &[f32]) -> usize {
-    (0..logits.len())
-        .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
-        .unwrap()
-}
+mod demo;
+use demo::{context, likeliest, model, push, shape, weights};
 
 #[test]
 fn a_model_loads_from_the_first_byte_of_its_descriptor_wherever_that_stands() {
