@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jingui_ipc::control::{Reply, Request};
-use jingui_ipc::status::{Guarantee, Health, Status};
+use jingui_ipc::status::{Guarantee, Health, Process, Progress, Status};
 use jingui_messages::explain;
 use serde_json::json;
 
@@ -38,8 +38,16 @@ fn lines(screen: &Screen, status: &Status) -> Vec<String> {
     let health = screen.words(&format!("cli.health.{}", health_word(status.health)), NO_FACTS);
     let mut lines = vec![screen.words("cli.status.health", &[("health", &health)])];
     for code in &status.reasons {
-        let words = explain(code, screen.language(), NO_FACTS);
-        lines.push(format!("  {} {} [{code}]", words.what, words.remedy));
+        let detail = status.details.iter().find(|detail| detail.code == *code);
+        let facts = detail.map(|detail| detail.facts.as_slice()).unwrap_or_default();
+        let words = explain(code, screen.language(), facts);
+        // Why is the same for everybody until it has facts: numbers, names.
+        let why = if facts.is_empty() {
+            String::new()
+        } else {
+            format!("{} ", words.why)
+        };
+        lines.push(format!("  {} {why}{} [{code}]", words.what, words.remedy));
     }
     if !status.is_set_up {
         lines.push(screen.words("cli.status.not-set-up", NO_FACTS));
@@ -66,21 +74,36 @@ fn lines(screen: &Screen, status: &Status) -> Vec<String> {
 }
 
 fn process_lines(screen: &Screen, status: &Status) -> Vec<String> {
-    let line = |process: &jingui_ipc::status::Process| {
+    let line = |process: &Process| {
         let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let (phase, restarts) = (
             screen.words(&format!("cli.phase.{}", process.phase), NO_FACTS),
             process.restart_count.to_string(),
         );
+        let key = match process.model {
+            Some(_) => "cli.status.process-model",
+            None => "cli.status.process",
+        };
         let facts = [
             ("role", process.role.as_str()),
+            ("model", process.model.as_deref().unwrap_or_default()),
             ("phase", &phase),
             ("pid", &pid),
             ("restarts", &restarts),
         ];
-        screen.words("cli.status.process", &facts)
+        screen.words(key, &facts)
     };
-    status.processes.iter().map(line).collect()
+    let lines = status.processes.iter().map(|process| {
+        let progress = process.progress.as_ref().map(|it| progress_line(screen, it));
+        std::iter::once(line(process)).chain(progress)
+    });
+    lines.flatten().collect()
+}
+
+fn progress_line(screen: &Screen, progress: &Progress) -> String {
+    let percent = (progress.permille / 10).to_string();
+    let key = format!("cli.status.progress.{}", progress.stage);
+    screen.words(&key, &[("percent", &percent)])
 }
 
 fn guarantee_lines(screen: &Screen, guarantees: &[Guarantee], in_force: bool) -> Vec<String> {

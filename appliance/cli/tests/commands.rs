@@ -112,6 +112,7 @@ fn status(health: Health, vkey: &str) -> Status {
         } else {
             Vec::new()
         },
+        details: Vec::new(),
         is_set_up: true,
         is_developer_mode: true,
         supervisor_pid: 1,
@@ -121,6 +122,8 @@ fn status(health: Health, vkey: &str) -> Status {
             phase: "serving".to_owned(),
             restart_count: 0,
             step_count: None,
+            model: None,
+            progress: None,
         }],
         serving: None,
         guarantees: vec![

@@ -38,12 +38,13 @@ export function status(mood, startedAt, leafCount) {
     serial: SERIAL,
     health: mood === 'ok' ? 'ok' : mood === 'stopped' ? 'stopped' : 'degraded',
     reasons: mood === 'ok' ? [] : [mood === 'stopped' ? 'audit.unwritable' : 'engine.crashed'],
+    details: [],
     is_set_up: true,
     is_developer_mode: true,
     supervisor_pid: 41_210,
     processes: [
-      { role: 'gateway', pid: 41_233, phase: 'serving', restart_count: 0, step_count: null },
-      { role: 'engine', pid: restarting ? null : 41_240, phase: restarting ? 'restarting' : 'serving', restart_count: restarting ? 3 : 0, step_count: restarting ? null : Math.floor(uptime / 25) },
+      { role: 'gateway', pid: 41_233, phase: 'serving', restart_count: 0, step_count: null, model: null, progress: null },
+      { role: 'engine', pid: restarting ? null : 41_240, phase: restarting ? 'restarting' : 'serving', restart_count: restarting ? 3 : 0, step_count: restarting ? null : Math.floor(uptime / 25), model: `${MODEL.name} ${MODEL.version}`, progress: null },
     ],
     serving: restarting ? null : MODEL,
     guarantees: [

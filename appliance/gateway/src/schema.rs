@@ -135,6 +135,8 @@ pub struct Status {
     pub health: Health,
     /// Why health is not `ok`: stable codes.
     pub reasons: Vec<String>,
+    /// Facts for those of the reasons that have some.
+    pub details: Vec<Detail>,
     /// Whether the first-boot ceremony was done.
     pub is_set_up: bool,
     /// Whether this is a developer's machine (no sealed image under the supervisor).
@@ -152,6 +154,16 @@ pub struct Status {
     pub audit: AuditState,
     /// Milliseconds since the supervisor started.
     pub uptime_ms: u64,
+}
+
+/// Facts for the words of a reason.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Detail {
+    /// Which of the reasons.
+    pub code: String,
+    /// Name and value, for example `needs` and `21.3 GiB`.
+    pub facts: Vec<(String, String)>,
 }
 
 /// Health of the box.
@@ -184,6 +196,22 @@ pub struct Process {
     /// Steps that the engine's loop made; `null` for the gateway.
     #[schema(required = true)]
     pub step_count: Option<u64>,
+    /// Name and version of the model that an engine runs or is to run; `null` for the gateway.
+    #[schema(required = true)]
+    pub model: Option<String>,
+    /// How far a starting engine is; `null` when it is not starting.
+    #[schema(required = true)]
+    pub progress: Option<Progress>,
+}
+
+/// How far the start of an engine is.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// `verifying`, `loading` or `asking`.
+    pub stage: String,
+    /// Thousandths of the stage.
+    pub permille: u16,
 }
 
 /// One promise of the box.

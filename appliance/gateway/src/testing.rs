@@ -1,6 +1,6 @@
 //! Things that several tests of this crate need.
 
-use jingui_ipc::status::{AuditState, Guarantee, Health, ModelFacts, Process, Status};
+use jingui_ipc::status::{AuditState, Detail, Guarantee, Health, ModelFacts, Process, Progress, Status};
 
 /// Facts of a model with that name.
 pub(crate) fn model_facts(name: &str) -> ModelFacts {
@@ -36,6 +36,10 @@ pub(crate) fn status() -> Status {
         serial: "JG-0001".to_owned(),
         health: Health::Ok,
         reasons: vec!["system.x".to_owned()],
+        details: vec![Detail {
+            code: "system.x".to_owned(),
+            facts: vec![("needs".to_owned(), "21.3 GiB".to_owned())],
+        }],
         is_set_up: true,
         is_developer_mode: true,
         supervisor_pid: 7,
@@ -45,6 +49,11 @@ pub(crate) fn status() -> Status {
             phase: "serving".to_owned(),
             restart_count: 0,
             step_count: Some(3),
+            model: Some("canary 1.0.0".to_owned()),
+            progress: Some(Progress {
+                stage: "loading".to_owned(),
+                permille: 430,
+            }),
         }],
         serving: Some(model_facts("canary")),
         guarantees: vec![Guarantee {

@@ -13,6 +13,8 @@ pub struct Status {
     pub health: Health,
     /// Why health is not [`Health::Ok`]: stable codes, explained in the manual.
     pub reasons: Vec<String>,
+    /// Facts for those of the reasons that have some, for example how much memory a model needs.
+    pub details: Vec<Detail>,
     /// Whether the first-boot ceremony was done.
     pub is_set_up: bool,
     /// Whether this is a developer's machine (no sealed image under the supervisor).
@@ -29,6 +31,15 @@ pub struct Status {
     pub audit: AuditState,
     /// Milliseconds since the supervisor started.
     pub uptime_ms: u64,
+}
+
+/// Facts for the words of a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// Which of [`Status::reasons`].
+    pub code: String,
+    /// Name and value, for example `needs` and `21.3 GiB`.
+    pub facts: Vec<(String, String)>,
 }
 
 /// Health of the box.
@@ -58,6 +69,19 @@ pub struct Process {
     pub restart_count: u32,
     /// Steps that the engine's loop made: the heartbeat. `None` for the gateway.
     pub step_count: Option<u64>,
+    /// Name and version of the model that an engine runs or is to run. `None` for the gateway.
+    pub model: Option<String>,
+    /// How far a starting engine is; `None` when it is not starting.
+    pub progress: Option<Progress>,
+}
+
+/// How far the start of an engine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `verifying`: its weights are hashed; `loading`: the engine loads them; `asking`: it is asked the golden prompts.
+    pub stage: String,
+    /// Thousandths of the stage.
+    pub permille: u16,
 }
 
 /// One promise of the box.

@@ -14,6 +14,7 @@ impl Supervisor {
             serial: self.identity.serial.clone(),
             health,
             reasons,
+            details: Vec::new(),
             is_set_up: self.people.is_set_up(),
             is_developer_mode: true,
             supervisor_pid: std::process::id(),
@@ -64,6 +65,8 @@ impl Supervisor {
             phase: self.gateway.life.word().to_owned(),
             restart_count: self.gateway.life.restart_count(),
             step_count: None,
+            model: None,
+            progress: None,
         };
         let engine = ProcessStatus {
             role: "engine".to_owned(),
@@ -71,6 +74,8 @@ impl Supervisor {
             phase: self.engine.life.word().to_owned(),
             restart_count: self.engine.life.restart_count(),
             step_count: Some(self.engine.step_count()),
+            model: None,
+            progress: None,
         };
         vec![gateway, engine]
     }

@@ -436,6 +436,16 @@ export interface components {
             /** @description Pieces of calls. */
             tool_calls?: components["schemas"]["ToolCall"][] | null;
         };
+        /** @description Facts for the words of a reason. */
+        Detail: {
+            /** @description Which of the reasons. */
+            code: string;
+            /** @description Name and value, for example `needs` and `21.3 GiB`. */
+            facts: [
+                string,
+                string
+            ][];
+        };
         /** @description A refusal or failure as API clients get it. */
         ErrorBody: {
             /** @description What happened. */
@@ -643,6 +653,8 @@ export interface components {
         };
         /** @description One process of the box. */
         Process: {
+            /** @description Name and version of the model that an engine runs or is to run; `null` for the gateway. */
+            model: string | null;
             /** @description `starting`, `serving`, `restarting`, `stopped`. */
             phase: string;
             /**
@@ -650,6 +662,7 @@ export interface components {
              * @description Process id, `null` while it is down.
              */
             pid: number | null;
+            progress: components["schemas"]["Progress"] | null;
             /**
              * Format: int32
              * @description How often it was restarted since the supervisor started.
@@ -662,6 +675,16 @@ export interface components {
              * @description Steps that the engine's loop made; `null` for the gateway.
              */
             step_count: number | null;
+        };
+        /** @description How far the start of an engine is. */
+        Progress: {
+            /**
+             * Format: int32
+             * @description Thousandths of the stage.
+             */
+            permille: number;
+            /** @description `verifying`, `loading` or `asking`. */
+            stage: string;
         };
         /** @description Parts of the prompt. */
         PromptTokensDetails: {
@@ -723,6 +746,8 @@ export interface components {
         Status: {
             /** @description State of the audit log. */
             audit: components["schemas"]["AuditState"];
+            /** @description Facts for those of the reasons that have some. */
+            details: components["schemas"]["Detail"][];
             /** @description Each promise, and whether it holds on this machine now. */
             guarantees: components["schemas"]["Guarantee"][];
             /** @description The one word a person looks at first. */

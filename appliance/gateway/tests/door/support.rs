@@ -746,6 +746,7 @@ pub(crate) fn status() -> Status {
         serial: SERIAL.to_owned(),
         health: Health::Ok,
         reasons: Vec::new(),
+        details: Vec::new(),
         is_set_up: true,
         is_developer_mode: true,
         supervisor_pid: 7,

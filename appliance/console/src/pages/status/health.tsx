@@ -32,7 +32,8 @@ export function HealthBanner({ status, words }: { status: Status; words: Readonl
       ) : (
         <ul className={css.reasons}>
           {status.reasons.map((code) => {
-            const reason = explain(words, code, language);
+            const facts = status.details.find((detail) => detail.code === code)?.facts;
+            const reason = explain(words, code, language, facts === undefined ? undefined : Object.fromEntries(facts));
             return (
               <li key={code}>
                 {reason === undefined ? null : (

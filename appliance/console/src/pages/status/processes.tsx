@@ -20,9 +20,23 @@ const ROLES: Readonly<Record<string, Key>> = {
   supervisor: 'process.supervisor',
 };
 
+const STAGES: Readonly<Record<string, Key>> = {
+  verifying: 'process.verifying',
+  loading: 'process.loading',
+  asking: 'process.asking',
+};
+
+/** How far a starting engine is, and with which model. */
+function HowFar({ process }: { process: Process }) {
+  const { t } = useWords();
+  const stage = process.progress === null ? undefined : STAGES[process.progress.stage];
+  if (process.progress === null || stage === undefined) return process.model === null ? null : ` ${process.model}`;
+  return ` ${process.model ?? ''} ${t(stage, { percent: String(Math.floor(process.progress.permille / 10)) })}`;
+}
+
 export function Processes({ status }: { status: Status }) {
   const { t, language } = useWords();
-  const supervisor: Process = { role: 'supervisor', pid: status.supervisor_pid, phase: 'serving', restart_count: 0, step_count: null };
+  const supervisor: Process = { role: 'supervisor', pid: status.supervisor_pid, phase: 'serving', restart_count: 0, step_count: null, model: null, progress: null };
   const none = t('page.none');
   const notApplicable = t('page.notApplicable');
   return (
@@ -39,9 +53,10 @@ export function Processes({ status }: { status: Status }) {
             cells: [
               role === undefined ? process.role : t(role),
               process.pid === null || process.pid === undefined ? none : String(process.pid),
-              <Badge key="phase" tone={phase?.tone ?? 'plain'}>
-                {phase === undefined ? process.phase : t(phase.word)}
-              </Badge>,
+              <span key="phase">
+                <Badge tone={phase?.tone ?? 'plain'}>{phase === undefined ? process.phase : t(phase.word)}</Badge>
+                <HowFar process={process} />
+              </span>,
               restarts,
               process.step_count === null || process.step_count === undefined ? notApplicable : count(language, process.step_count),
             ],
