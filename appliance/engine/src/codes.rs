@@ -26,6 +26,14 @@ pub const STREAM_DUPLICATE: &str = "engine.stream.duplicate";
 pub const COMPUTE_FAILED: &str = "engine.compute.failed";
 /// The model gave no usable number for any token.
 pub const COMPUTE_NOT_FINITE: &str = "engine.compute.not-finite";
+/// The constraint is malformed, asks for what cannot be enforced, or fits nothing.
+pub const CONSTRAINT_INVALID: &str = "engine.constraint.invalid";
+/// The constraint is too large, too deep or too costly.
+pub const CONSTRAINT_TOO_COMPLEX: &str = "engine.constraint.too-complex";
+/// The answer could not go on inside its constraint.
+pub const CONSTRAINT_STUCK: &str = "engine.constraint.stuck";
+/// Tokens that an earlier engine made do not fit the constraint.
+pub const CONSTRAINT_UNFIT: &str = "engine.constraint.unfit";
 /// The engine is being shut down.
 pub const DRAINING: &str = "engine.draining";
 
@@ -44,5 +52,9 @@ pub const CODES: &[&str] = &[
     STREAM_DUPLICATE,
     COMPUTE_FAILED,
     COMPUTE_NOT_FINITE,
+    CONSTRAINT_INVALID,
+    CONSTRAINT_TOO_COMPLEX,
+    CONSTRAINT_STUCK,
+    CONSTRAINT_UNFIT,
     DRAINING,
 ];

@@ -12,7 +12,9 @@
 //! The worker dies alone: when the supervisor's socket closes, when the step thread ends, or when llama.cpp aborts.
 //! Nothing here touches a file, a clock of the wall or the network; weights and sockets arrive as descriptors.
 
+pub mod choose;
 pub mod codes;
+pub mod constraint;
 pub mod gateway;
 pub mod load;
 pub mod pulse;

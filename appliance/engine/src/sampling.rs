@@ -71,27 +71,58 @@ impl Sampler {
 
     /// The next token's id, or `None` when no logit is a number (the model or the kernels are broken).
     pub fn choose(&mut self, logits: &[f32], workspace: &mut Workspace) -> Option<u32> {
+        self.choose_among(logits, None, workspace)
+    }
+
+    /// As [`Sampler::choose`], among the tokens whose bit is set: bit `id % 32` of word `id / 32`.
+    pub fn choose_among(
+        &mut self,
+        logits: &[f32],
+        allowed: Option<&[u32]>,
+        workspace: &mut Workspace,
+    ) -> Option<u32> {
         let Workspace { adjusted, candidates } = workspace;
-        let logits = if self.bias.is_empty() && self.made.is_empty() {
+        let logits = if self.bias.is_empty() && self.made.is_empty() && allowed.is_none() {
             logits
         } else {
             adjusted.clear();
             adjusted.extend_from_slice(logits);
             self.adjust(adjusted);
+            if let Some(words) = allowed {
+                for (id, logit) in adjusted.iter_mut().enumerate() {
+                    if words.get(id / 32).is_none_or(|word| word >> (id % 32) & 1 == 0) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+            }
             adjusted.as_slice()
         };
         let (likeliest, greatest) = first_maximum(logits)?;
+        // One number for each token, used or not: so the generator's place follows from how many were made.
+        let unit = self.random.unit();
         let chosen = if self.temperature < TEMPERATURE_MIN || self.top_k == 1 || greatest == f32::INFINITY {
             likeliest
         } else {
             self.cut(logits, greatest, candidates);
-            self.random.draw(candidates)?
+            draw(candidates, unit)?
         };
-        if self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 {
-            let count = self.made.entry(usize::try_from(chosen).ok()?).or_insert(0);
-            *count = count.saturating_add(1);
-        }
+        self.count(chosen);
         Some(chosen)
+    }
+
+    fn count(&mut self, id: u32) {
+        if self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 {
+            let count = usize::try_from(id).map(|id| self.made.entry(id).or_insert(0));
+            if let Ok(count) = count {
+                *count = count.saturating_add(1);
+            }
+        }
+    }
+
+    /// Goes on as if it had chosen `id`.
+    pub fn resume(&mut self, id: u32) {
+        self.random.next_u64();
+        self.count(id);
     }
 
     fn adjust(&self, logits: &mut [f32]) {
@@ -274,23 +305,23 @@ impl Random {
     fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
+}
 
-    /// One candidate, with probability proportional to its weight; `None` of none.
-    fn draw(&mut self, candidates: &[Candidate]) -> Option<u32> {
-        let total: f64 = candidates
-            .iter()
-            .map(|candidate| f64::from(candidate.value))
-            .sum();
-        let mut left = self.unit() * total;
-        for candidate in candidates {
-            left -= f64::from(candidate.value);
-            if left < 0.0 {
-                return Some(candidate.id);
-            }
+/// One candidate, with probability proportional to its weight; `None` of none. `unit` is uniform from 0 to 1.
+fn draw(candidates: &[Candidate], unit: f64) -> Option<u32> {
+    let total: f64 = candidates
+        .iter()
+        .map(|candidate| f64::from(candidate.value))
+        .sum();
+    let mut left = unit * total;
+    for candidate in candidates {
+        left -= f64::from(candidate.value);
+        if left < 0.0 {
+            return Some(candidate.id);
         }
-        // Rounding may leave a last crumb.
-        candidates.last().map(|candidate| candidate.id)
     }
+    // Rounding may leave a last crumb.
+    candidates.last().map(|candidate| candidate.id)
 }
 
 #[cfg(test)]
