@@ -23,6 +23,7 @@ pub mod serve;
 pub mod step;
 pub mod stream;
 pub mod supervisor;
+pub mod tier;
 pub mod tokens;
 
 pub use codes::CODES;
