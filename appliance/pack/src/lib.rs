@@ -8,10 +8,11 @@
 //! Pure: it reads no clock and opens no file by path. [`folder`] opens names strictly below a directory descriptor
 //! that it was handed; its own text says why it may.
 //!
-//! The way of a package is [`Candidate`] → [`Verified`] → [`Sound`]; each step consumes the value before and gives
+//! The way of a package is [`Candidate`] → [`Authentic`] → [`Verified`] → [`Sound`]; each step consumes the value before and gives
 //! the next or a [`Refusal`] with a stable code.
 
 pub mod bundle;
+pub mod chunks;
 mod codes;
 pub mod folder;
 pub mod gguf;
@@ -22,10 +23,11 @@ pub mod release;
 pub mod sign;
 pub mod statement;
 
+pub use chunks::Chunks;
 pub use codes::CODES;
 pub use folder::{FolderSink, Sink};
 pub use gguf::GgufFacts;
-pub use package::{Candidate, Floor, Progress, Sound, Verified};
+pub use package::{Authentic, Candidate, Floor, Progress, Sound, Verified};
 pub use path::PackPath;
 pub use refusal::Refusal;
 pub use release::{ModelName, Release, SecurityVersion, Version};

@@ -1,14 +1,17 @@
-//! The way of a package: `Candidate` → `Verified` → `Sound`, on one set of open descriptors.
+//! The way of a package: `Candidate` → `Authentic` → `Verified` → `Sound`, on one set of open descriptors.
 //!
 //! | Holding a | proves | does not prove |
 //! |---|---|---|
 //! | [`Candidate`] | every entry is a regular file with an acceptable name | anything about its bytes |
+//! | [`Authentic`] | a trusted key signed a list of exactly these names, its `release.json` is here, and the release is not older than the floor | anything about the bytes of the other files |
 //! | [`Verified`] | a trusted key signed exactly these files, and their bytes, read through the descriptors held here, had the signed digests; the release is not older than the floor | that the weights are well formed |
 //! | [`Sound`] | also: the weights pass the pre-check and are what `release.json` says | that the model answers well |
 //!
 //! **The bytes that were verified are the bytes that are used.** Two ways lead to a `Verified`:
 //! [`Candidate::verify`] digests the files where they lie and keeps their descriptors, for weights that are already
 //! in the store, which only the supervisor can write: it hands the same descriptor to the engine, which maps it.
+//! Where the supervisor kept the [`Chunks`] of the weights from the time when they were digested whole, their bytes are
+//! compared with those instead, on all cores; every byte is read and digested either way.
 //! [`Candidate::import`] is for folders of others (a stick can answer each read with other bytes): it digests each
 //! piece in memory and writes that same piece to the copy, so the copy holds exactly the digested bytes; the
 //! `Verified` that it gives holds the *copies*, so that the pre-check too reads what is stored and not the stick.
@@ -19,12 +22,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::thread;
 
 use jingui_trust::store::TrustStore;
 use jingui_trust::{Sha256, Sha256Stream};
 
 use crate::bundle::{BUNDLE_BYTES_MAX, Bundle, pre_authentication};
+use crate::chunks::{Chunks, Making};
 use crate::folder::{OpenFile, Sink, open_all};
 use crate::gguf::{GgufFacts, ReadAt, inspect};
 use crate::path::PackPath;
@@ -50,6 +56,18 @@ pub struct Candidate {
     sidecar: Option<OpenFile>,
 }
 
+/// A package whose list of files a trusted key signed, not older than the floor. Its files were not read yet, but for
+/// `release.json`.
+#[derive(Debug)]
+pub struct Authentic {
+    files: BTreeMap<PackPath, OpenFile>,
+    sidecar: Option<OpenFile>,
+    signature_bytes: Vec<u8>,
+    statement: Statement,
+    release: Release,
+    signed_by: Sha256,
+}
+
 /// A package that a trusted key signed, whole and not older than the floor.
 #[derive(Debug)]
 pub struct Verified {
@@ -57,6 +75,7 @@ pub struct Verified {
     statement: Statement,
     release: Release,
     signed_by: Sha256,
+    chunks: Option<Chunks>,
 }
 
 /// A verified package whose weights passed the pre-check and are what the release says.
@@ -113,7 +132,7 @@ impl Candidate {
         floor: Floor<'_>,
         progress: Progress<'_>,
     ) -> Result<Verified, Refusal> {
-        self.check(trust, floor, progress, None)
+        self.authenticate(trust, floor)?.verify(None, progress)
     }
 
     /// Checks the package and copies it while it is digested, signature files too. The result holds the copies.
@@ -128,63 +147,25 @@ impl Candidate {
         sink: &mut dyn Sink,
         progress: Progress<'_>,
     ) -> Result<Verified, Refusal> {
-        self.check(trust, floor, progress, Some(sink))
+        self.authenticate(trust, floor)?
+            .digest_all(None, progress, Some(sink))
     }
 
-    fn check(
-        mut self,
-        trust: &TrustStore,
-        floor: Floor<'_>,
-        progress: Progress<'_>,
-        mut sink: Option<&mut dyn Sink>,
-    ) -> Result<Verified, Refusal> {
+    /// Checks the signature, the names and the release, and reads nothing else: who signed what is known in a moment.
+    ///
+    /// # Errors
+    /// What is wrong with signature, names, release or version; [`Refusal::is_failure`] when the device failed.
+    pub fn authenticate(mut self, trust: &TrustStore, floor: Floor<'_>) -> Result<Authentic, Refusal> {
         let signature_bytes = self.read_signature()?;
         let bundle = Bundle::parse(&signature_bytes)?;
         let statement = verify_statement(&bundle, trust)?;
         self.check_names(&statement)?;
         let release = self.read_release(&statement)?;
         check_floor(&release, floor)?;
-
-        let total = self
-            .files
-            .values()
-            .fold(0_u64, |sum, file| sum.saturating_add(file.byte_count));
-        let mut done = 0;
-        let mut kept = BTreeMap::new();
-        for (path, source) in self.files {
-            let Some(signed) = statement.files().get(&path).copied() else {
-                return Err(Refusal::Extra { file: path });
-            };
-            let copy = match sink.as_deref_mut() {
-                Some(sink) => Some(create(sink, &path)?),
-                None => None,
-            };
-            let mut advance = |bytes: u64| {
-                done += bytes;
-                progress(done.min(total), total);
-            };
-            let found = digest(&path, &source, copy.as_ref(), &mut advance)?;
-            if found != signed {
-                return Err(Refusal::Altered {
-                    file: path,
-                    signed,
-                    found,
-                });
-            }
-            let file = match copy {
-                Some(copy) => OpenFile {
-                    byte_count: source.byte_count,
-                    file: sync(&path, copy)?,
-                },
-                None => source,
-            };
-            kept.insert(path, file);
-        }
-        if let Some(sink) = sink {
-            store_signatures(sink, &signature_bytes, self.sidecar.as_ref())?;
-        }
-        Ok(Verified {
-            files: kept,
+        Ok(Authentic {
+            files: self.files,
+            sidecar: self.sidecar,
+            signature_bytes,
             statement,
             release,
             signed_by: bundle.hint,
@@ -252,6 +233,104 @@ impl Candidate {
     }
 }
 
+impl Authentic {
+    /// Root digest of the signed statement.
+    #[must_use]
+    pub const fn digest(&self) -> Sha256 {
+        self.statement.root()
+    }
+
+    /// What the vendor says about the release.
+    #[must_use]
+    pub const fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// The weights, on the descriptor through which [`Authentic::verify`] will read them. Nothing is known of their
+    /// bytes: not to be parsed before.
+    ///
+    /// # Errors
+    /// [`Refusal::ReleaseValue`] when the release names none, [`Refusal::Missing`] when it names others.
+    pub fn weights(&self) -> Result<&OpenFile, Refusal> {
+        let (path, _) = self.release.weights()?;
+        self.files
+            .get(path)
+            .ok_or_else(|| Refusal::Missing { file: path.clone() })
+    }
+
+    /// Reads and digests every file. `known` are the weights' chunks from a time when they were digested whole: where
+    /// they fit, the weights are compared with them on all cores instead; where they do not fit the signed digest or
+    /// the bytes, they count for nothing and the weights are digested whole.
+    ///
+    /// # Errors
+    /// [`Refusal::Altered`]; [`Refusal::is_failure`] when the device failed.
+    pub fn verify(self, known: Option<&Chunks>, progress: Progress<'_>) -> Result<Verified, Refusal> {
+        self.digest_all(known, progress, None)
+    }
+
+    fn digest_all(
+        self,
+        known: Option<&Chunks>,
+        progress: Progress<'_>,
+        mut sink: Option<&mut dyn Sink>,
+    ) -> Result<Verified, Refusal> {
+        let weights = self.release.weights().ok().map(|(path, _)| path.clone());
+        let total = self
+            .files
+            .values()
+            .fold(0_u64, |sum, file| sum.saturating_add(file.byte_count));
+        let mut done: u64 = 0;
+        let mut advance = |bytes: u64| {
+            done = done.saturating_add(bytes);
+            progress(done.min(total), total);
+        };
+        let mut kept = BTreeMap::new();
+        let mut chunks = None;
+        for (path, source) in self.files {
+            let Some(signed) = self.statement.files().get(&path).copied() else {
+                return Err(Refusal::Extra { file: path });
+            };
+            let is_weights = weights.as_ref() == Some(&path);
+            if is_weights && sink.is_none() && is_known(&path, &source, signed, known, &mut advance)? {
+                kept.insert(path, source);
+                continue;
+            }
+            let copy = match sink.as_deref_mut() {
+                Some(sink) => Some(create(sink, &path)?),
+                None => None,
+            };
+            let mut making = is_weights.then(Making::default);
+            let found = digest(&path, &source, copy.as_ref(), making.as_mut(), &mut advance)?;
+            if found != signed {
+                return Err(Refusal::Altered {
+                    file: path,
+                    signed,
+                    found,
+                });
+            }
+            chunks = making.map(|making| making.finish(found)).or(chunks);
+            let file = match copy {
+                Some(copy) => OpenFile {
+                    byte_count: source.byte_count,
+                    file: sync(&path, copy)?,
+                },
+                None => source,
+            };
+            kept.insert(path, file);
+        }
+        if let Some(sink) = sink {
+            store_signatures(sink, &self.signature_bytes, self.sidecar.as_ref())?;
+        }
+        Ok(Verified {
+            files: kept,
+            statement: self.statement,
+            release: self.release,
+            signed_by: self.signed_by,
+            chunks,
+        })
+    }
+}
+
 impl Verified {
     /// What the vendor says about the release.
     #[must_use]
@@ -281,6 +360,12 @@ impl Verified {
     #[must_use]
     pub const fn files(&self) -> &BTreeMap<PackPath, OpenFile> {
         &self.files
+    }
+
+    /// The weights' chunks, when the weights were digested whole: what a later [`Authentic::verify`] may be given.
+    #[must_use]
+    pub const fn chunks(&self) -> Option<&Chunks> {
+        self.chunks.as_ref()
     }
 
     /// Runs the pre-check on the weights and compares them with the release.
@@ -333,6 +418,12 @@ impl Sound {
     #[must_use]
     pub const fn files(&self) -> &BTreeMap<PackPath, OpenFile> {
         self.verified.files()
+    }
+
+    /// As [`Verified::chunks`].
+    #[must_use]
+    pub const fn chunks(&self) -> Option<&Chunks> {
+        self.verified.chunks()
     }
 
     /// Facts of the weights.
@@ -404,16 +495,40 @@ pub(crate) fn read_whole(path: &PackPath, file: &OpenFile) -> Result<Vec<u8>, Re
     Ok(bytes)
 }
 
-/// Digest of the file's bytes; each piece also goes to `copy`, from the same memory.
+/// Whether the file is the one whose chunks are known.
+fn is_known(
+    path: &PackPath,
+    file: &OpenFile,
+    signed: Sha256,
+    known: Option<&Chunks>,
+    advance: &mut dyn FnMut(u64),
+) -> Result<bool, Refusal> {
+    let Some(chunks) = known.filter(|chunks| chunks.sha256 == signed) else {
+        return Ok(false);
+    };
+    let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    chunks
+        .match_file(&file.file, threads, advance)
+        .map_err(|source| Refusal::Unreadable {
+            file: path.clone(),
+            source,
+        })
+}
+
+/// Digest of the file's bytes; each piece also goes to `copy` and into the list of chunks, from the same memory.
 pub(crate) fn digest(
     path: &PackPath,
     file: &OpenFile,
     copy: Option<&File>,
+    mut making: Option<&mut Making>,
     advance: &mut dyn FnMut(u64),
 ) -> Result<Sha256, Refusal> {
     let mut stream = Sha256Stream::new();
     let mut take = |piece: &[u8]| {
         stream.update(piece);
+        if let Some(making) = making.as_deref_mut() {
+            making.update(piece);
+        }
         if let Some(mut copy) = copy {
             copy.write_all(piece).map_err(|source| Refusal::Unwritable {
                 file: path.clone(),
@@ -485,7 +600,7 @@ fn store_signatures(sink: &mut dyn Sink, bundle: &[u8], sidecar: Option<&OpenFil
     let path = name(SIDECAR_NAME)?;
     if let Some(sidecar) = sidecar {
         let file = create(sink, &path)?;
-        digest(&path, sidecar, Some(&file), &mut |_| ())?;
+        digest(&path, sidecar, Some(&file), None, &mut |_| ())?;
         sync(&path, file)?;
     }
     sink.finish()

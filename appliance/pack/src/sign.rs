@@ -121,7 +121,7 @@ fn digest_all(candidate: &Candidate, progress: Progress<'_>) -> Result<BTreeMap<
             done += bytes;
             progress(done.min(total), total);
         };
-        digests.insert(path.clone(), digest(path, file, None, &mut advance)?);
+        digests.insert(path.clone(), digest(path, file, None, None, &mut advance)?);
     }
     Ok(digests)
 }

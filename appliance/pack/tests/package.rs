@@ -202,6 +202,81 @@ fn a_signed_package_is_sound_and_says_what_it_is() {
     assert_eq!(sound.into_weights().unwrap().byte_count, 7_985_440);
 }
 
+/// As a later start of the box verifies: with the chunks that were kept.
+fn verify_knowing(package: &Package, chunks: &jingui_pack::Chunks) -> Result<(Verified, u64), Refusal> {
+    let mut told = 0;
+    let authentic = Candidate::open(package.descriptor().as_fd())?
+        .authenticate(&package.trust(), &|_: &ModelName| None)?;
+    let verified = authentic.verify(Some(chunks), &mut |done, total| {
+        assert!(told <= done && done <= total);
+        told = done;
+    })?;
+    Ok((verified, told))
+}
+
+#[test]
+fn weights_whose_chunks_are_known_are_verified_by_them_and_their_bytes_all_read() {
+    let package = Package::signed();
+    let first = package.verify().unwrap();
+    let chunks = first
+        .chunks()
+        .expect("weights that were digested whole have chunks")
+        .clone();
+    assert_eq!((chunks.byte_count, chunks.digests.len()), (7_985_440, 2));
+    let total: u64 = first.files().values().map(|file| file.byte_count).sum();
+    let (again, told) = verify_knowing(&package, &chunks).unwrap();
+    assert_eq!(told, total, "progress counts every byte of every file");
+    assert_eq!(again.chunks(), None, "they were not digested whole again");
+    let sound = again.check_gguf().unwrap();
+    assert_eq!(sound.weights_digest(), chunks.sha256);
+}
+
+#[test]
+fn known_chunks_never_make_altered_weights_pass() {
+    let package = Package::signed();
+    let chunks = package.verify().unwrap().chunks().unwrap().clone();
+    let whole = fs::read(package.path(WEIGHTS)).unwrap();
+    for at in [0, whole.len() / 2, whole.len() - 1] {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(package.path(WEIGHTS), &changed).unwrap();
+        let refusal = verify_knowing(&package, &chunks).expect_err("altered");
+        assert!(
+            matches!(&refusal, Refusal::Altered { found, .. } if *found == Sha256::of(&changed)),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn chunks_of_other_weights_count_for_nothing() {
+    let package = Package::signed();
+    let chunks = package.verify().unwrap().chunks().unwrap().clone();
+    let mut of_other_bytes = chunks.clone();
+    of_other_bytes.digests.swap(0, 1);
+    let mut of_another_digest = chunks;
+    of_another_digest.sha256 = Sha256::of(b"another");
+    for wrong in [of_other_bytes, of_another_digest] {
+        let (verified, _) =
+            verify_knowing(&package, &wrong).expect("the bytes are the signed ones all the same");
+        assert!(verified.chunks().is_some(), "they were digested whole");
+    }
+}
+
+#[test]
+fn who_signed_is_known_before_the_weights_are_read() {
+    let package = Package::signed();
+    fs::write(package.path(WEIGHTS), vec![0; 7_985_440]).unwrap();
+    let candidate = Candidate::open(package.descriptor().as_fd()).unwrap();
+    let authentic = candidate
+        .authenticate(&package.trust(), &|_: &ModelName| None)
+        .unwrap();
+    assert_eq!(authentic.release().name.as_str(), "glm4-canary");
+    assert_eq!(authentic.weights().unwrap().byte_count, 7_985_440);
+    let refusal = authentic.verify(None, &mut |_, _| ()).unwrap_err();
+    assert_eq!(refusal.code(), "model.file.altered");
+}
+
 #[test]
 fn the_names_of_the_statement_give_the_digest_of_the_package() {
     let package = Package::signed();

@@ -7,6 +7,7 @@
 //! Not here: which keys are trusted (the supervisor's state), and what is signed (`audit`, `pack`).
 
 pub mod aead;
+pub mod chunk;
 pub mod digest;
 pub mod log_key;
 pub mod mac;
@@ -17,5 +18,6 @@ pub mod store;
 pub mod totp;
 pub mod vendor_key;
 
+pub use chunk::{ChunkDigest, ChunkStream};
 pub use digest::{Sha256, Sha256Stream};
 pub use secret::Secret;

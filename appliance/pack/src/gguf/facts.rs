@@ -33,6 +33,8 @@ pub struct GgufFacts {
     pub kv_head_count: u32,
     /// Length of the embedding.
     pub embedding_length: u32,
+    /// Width of the dense feed-forward part.
+    pub feed_forward_length: u32,
     /// Numbers of a key as cached, for each key/value head.
     pub key_length: u32,
     /// Numbers of a value, for each key/value head.
@@ -90,6 +92,7 @@ impl GgufFacts {
             head_count: narrow(sizes.head_count),
             kv_head_count: narrow(sizes.kv_head_count),
             embedding_length: narrow(sizes.embedding),
+            feed_forward_length: narrow(sizes.feed_forward),
             key_length: narrow(sizes.key_length),
             value_length: narrow(sizes.value_length),
             context_tokens: narrow(sizes.context),
