@@ -34,6 +34,8 @@ pub const CONSTRAINT_TOO_COMPLEX: &str = "engine.constraint.too-complex";
 pub const CONSTRAINT_STUCK: &str = "engine.constraint.stuck";
 /// Tokens that an earlier engine made do not fit the constraint.
 pub const CONSTRAINT_UNFIT: &str = "engine.constraint.unfit";
+/// Tokens made before are not of this model.
+pub const RESUME_UNFIT: &str = "engine.resume.unfit";
 /// The engine is being shut down.
 pub const DRAINING: &str = "engine.draining";
 
@@ -56,5 +58,6 @@ pub const CODES: &[&str] = &[
     CONSTRAINT_TOO_COMPLEX,
     CONSTRAINT_STUCK,
     CONSTRAINT_UNFIT,
+    RESUME_UNFIT,
     DRAINING,
 ];

@@ -4,18 +4,25 @@
 //! cannot run is answered here. The conversation ends when either side closes it, when a frame is not of the protocol,
 //! or when the gateway does not read; its streams end with it, and the engine waits for the next gateway.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Finish, FromEngine, Generate, ToEngine};
+use jingui_ipc::engine::{Constraint, Finish, FromEngine, Generate, ToEngine};
+use jingui_llama::Model;
 
+use crate::choose::Chooser;
 use crate::codes;
+use crate::constraint::{ConstraintError, Constraints, EndTokens, Matcher};
 use crate::pulse::Pulse;
+use crate::sampling::Random;
 use crate::step::{Command, ConnectionId, Gateway, Interrupt};
 use crate::stream::Request;
 use crate::tokens::{PromptError, Tokenizer};
@@ -51,8 +58,30 @@ pub struct Connector {
     pub pulse: Pulse,
     /// Context of one stream.
     pub stream_context_tokens: u32,
+    constraints: Grammars,
+    ends: EndTokens,
     connection_count: ConnectionId,
     writer: Option<JoinHandle<()>>,
+}
+
+/// What compiles constraints, once its vocabulary is read: that takes about a second, and few requests need it.
+#[derive(Debug, Clone)]
+struct Grammars {
+    model: Arc<Model>,
+    made: Arc<OnceLock<Result<Constraints, ConstraintError>>>,
+}
+
+impl Grammars {
+    fn made(&self) -> Result<&Constraints, ConstraintError> {
+        self.made
+            .get_or_init(|| Constraints::new(self.model.clone()))
+            .as_ref()
+            .map_err(|error| *error)
+    }
+
+    fn compile(&self, constraint: &Constraint) -> Result<Matcher, ConstraintError> {
+        self.made()?.compile(constraint)
+    }
 }
 
 impl Connector {
@@ -65,7 +94,13 @@ impl Connector {
         pulse: Pulse,
         stream_context_tokens: u32,
     ) -> Self {
+        let model = tokenizer.model().clone();
         Self {
+            ends: EndTokens::of(&model),
+            constraints: Grammars {
+                model,
+                made: Arc::new(OnceLock::new()),
+            },
             tokenizer,
             commands,
             interrupt,
@@ -74,6 +109,21 @@ impl Connector {
             connection_count: 0,
             writer: None,
         }
+    }
+
+    /// Reads the vocabulary for constraints on a thread of its own, so that the first request with one need not wait.
+    ///
+    /// # Errors
+    /// When there is no thread.
+    pub fn warm_up(&self) -> io::Result<()> {
+        let constraints = self.constraints.clone();
+        thread::Builder::new()
+            .name("vocabulary".to_owned())
+            .spawn(move || {
+                // A failure is told to each request that has a constraint.
+                let _told_later = constraints.made();
+            })?;
+        Ok(())
     }
 
     /// Takes a new socket to a gateway in place of the one before, whose streams are cancelled. Does not block.
@@ -96,6 +146,10 @@ impl Connector {
             interrupt: self.interrupt.clone(),
             pulse: self.pulse.clone(),
             stream_context_tokens: self.stream_context_tokens,
+            constraints: self.constraints.clone(),
+            ends: self.ends.clone(),
+            // Drawn from the system, through the seed of std's hash maps; enough for what is no secret.
+            seeds: Random::new(RandomState::new().build_hasher().finish()),
         };
         let outgoing = socket.try_clone()?;
         let attach = Command::Attach(Gateway {
@@ -140,6 +194,9 @@ struct Reader {
     interrupt: Interrupt,
     pulse: Pulse,
     stream_context_tokens: u32,
+    constraints: Grammars,
+    ends: EndTokens,
+    seeds: Random,
 }
 
 impl Reader {
@@ -175,7 +232,12 @@ impl Reader {
             completion_tokens_max,
             sampling,
             logprobs,
-            ..
+            tenant,
+            class,
+            resume,
+            cache,
+            is_strict,
+            constraint,
         } = generate;
         let tokens = self.tokenizer.prompt(&prompt, self.stream_context_tokens);
         drop(prompt);
@@ -186,19 +248,40 @@ impl Reader {
                 return self.refuse(stream, codes::PROMPT_UNREADABLE);
             }
         };
-        let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        let prompt_count = prompt.len();
+        let prompt_tokens = u32::try_from(prompt_count).unwrap_or(u32::MAX);
         if prompt.is_empty() {
             return self.refuse(stream, codes::PROMPT_EMPTY);
         }
         if prompt_tokens >= self.stream_context_tokens {
             return self.too_long(stream, prompt_tokens);
         }
+        let model = self.tokenizer.model();
+        if resume.iter().any(|id| model.token(*id).is_none()) {
+            return self.refuse(stream, codes::RESUME_UNFIT);
+        }
+        let matcher = constraint.map(|constraint| self.constraints.compile(&constraint));
+        let chooser = matcher.transpose().and_then(|matcher| {
+            let seed = self.seeds.next_u64();
+            let mut chooser = Chooser::new(&sampling, seed, logprobs, matcher, self.ends.clone());
+            chooser.resume(&resume).map(|()| chooser)
+        });
+        let chooser = match chooser {
+            Ok(chooser) => chooser,
+            Err(error) => return self.refuse(stream, error.code()),
+        };
+        let mut tokens: Vec<u32> = prompt.iter().map(|token| token.id()).collect();
+        tokens.extend_from_slice(&resume);
         let request = Box::new(Request {
             stream,
-            prompt,
+            tokens,
+            prompt_count,
             completion_tokens_max,
-            sampling,
-            logprobs,
+            chooser,
+            tenant,
+            class,
+            cache,
+            is_strict,
         });
         self.pulse.begin_work();
         let is_taken = self

@@ -13,6 +13,12 @@ use crate::codes;
 pub const BATCH_TOKENS: u32 = 512;
 /// Most streams at once: half of what llama.cpp has sequences for; the other half is for cached prefixes.
 pub const STREAM_COUNT_MAX: u32 = 128;
+/// Sequences that hold cached prefixes when all streams run.
+pub const CACHED_SEQUENCE_COUNT: u32 = 64;
+/// Rows of a step that may want logits beyond one for each stream: guesses to be judged.
+pub const DRAFT_ROWS: u32 = 32;
+/// The sequence through which blocks go to the tiers and come back.
+const SCRATCH_SEQUENCE_COUNT: u32 = 1;
 
 /// Most threads that ggml takes; a larger machine is used in part.
 const THREAD_COUNT_MAX: u32 = 512;
@@ -79,11 +85,17 @@ pub struct Loaded {
     pub stream_count: u32,
     /// Context of one stream in tokens; never longer than the model was trained for.
     pub stream_context_tokens: u32,
+    /// Sequences for streams and cached prefixes. The one behind them is the scratch sequence.
+    pub pool_sequences: u32,
+    /// Rows of a step that may want logits.
+    pub output_rows: u32,
+    /// Threads that compute.
+    pub thread_count: u32,
 }
 
 /// Maps the weights, reserves the context and computes one token.
 ///
-/// Each stream's share of the KV cache is reserved here, so that no running stream can take what another needs.
+/// The KV pool is reserved here, and the scheduler admits a stream only when its share of it is free.
 /// `progress` gets 0 to 1 and may return `false` to stop.
 ///
 /// # Errors
@@ -116,15 +128,20 @@ pub fn load(
     } else {
         order.stream_context_tokens.min(trained)
     };
-    let Some(context_tokens) = stream_context_tokens.checked_mul(order.stream_count) else {
+    let Some(context_tokens) = pool_tokens(order, stream_context_tokens) else {
         return Err(out_of_range);
     };
+    let pool_sequences = order.stream_count + CACHED_SEQUENCE_COUNT;
+    let sequence_count = pool_sequences + SCRATCH_SEQUENCE_COUNT;
+    let thread_count = order.thread_count.min(THREAD_COUNT_MAX);
+    // llama.cpp asks for a row for each sequence; rows that are never used take no memory.
+    let output_rows = (order.stream_count + DRAFT_ROWS).max(sequence_count);
     let shape = ContextShape {
         context_tokens,
-        sequence_count: order.stream_count,
+        sequence_count,
         batch_tokens: BATCH_TOKENS,
-        output_rows: order.stream_count,
-        thread_count: order.thread_count.min(THREAD_COUNT_MAX),
+        output_rows,
+        thread_count,
     };
     let mut context = Context::new(model, shape).map_err(LoadFailure::Context)?;
     compute_one_token(&mut context)?;
@@ -132,7 +149,18 @@ pub fn load(
         context,
         stream_count: order.stream_count,
         stream_context_tokens,
+        pool_sequences,
+        output_rows,
+        thread_count,
     })
+}
+
+/// Cells of the KV pool: as ordered, at least one stream's context, and less in the same measure when the context
+/// became shorter than ordered.
+fn pool_tokens(order: &Load, stream_context_tokens: u32) -> Option<u32> {
+    let ordered = u64::from(order.kv_tokens) * u64::from(stream_context_tokens);
+    let tokens = ordered.checked_div(u64::from(order.stream_context_tokens))?;
+    Some(u32::try_from(tokens).ok()?.max(stream_context_tokens))
 }
 
 /// Pages in the weights' hot parts and shows that this machine can compute this model, before anybody waits for it.

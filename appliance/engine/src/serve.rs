@@ -66,10 +66,11 @@ pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Resul
         pulse.clone(),
         loaded.stream_context_tokens,
     );
+    connector.warm_up().map_err(EngineError::Thread)?;
     let serving = Report::Serving {
         stream_context_tokens: loaded.stream_context_tokens,
         stream_count: loaded.stream_count,
-        memory: Memory::default(),
+        memory: memory_of(&loaded.context),
     };
     let steps = StepLoop::new(loaded, queue, interrupt, pulse.clone());
     let thread = thread::Builder::new()
@@ -88,6 +89,15 @@ pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Resul
             orders.stop();
             Err(error.into())
         }
+    }
+}
+
+fn memory_of(context: &jingui_llama::Context) -> Memory {
+    let memory = context.memory();
+    Memory {
+        weights_bytes: memory.weights,
+        kv_bytes: memory.kv,
+        compute_bytes: memory.compute,
     }
 }
 
@@ -144,6 +154,13 @@ struct Serving {
 }
 
 impl Serving {
+    /// Not a blocking send: a step thread that hangs must not silence the heartbeat.
+    fn pass_on(&self, command: Command) -> Result<(), ConnectError> {
+        self.commands.try_send(command).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => ConnectError::StepThread,
+        })
+    }
+
     fn end(self) -> Result<(), EngineError> {
         let outcome = self.thread.join().map_err(|_| EngineError::StepPanic)?;
         drop(self.commands);
@@ -174,13 +191,11 @@ impl Orders for Serving {
     }
 
     fn drain(&mut self, within: Duration) -> Result<(), ConnectError> {
-        let until = Instant::now() + within.min(DRAIN_MAX);
-        // Not a blocking send: a step thread that hangs must not silence the heartbeat.
-        self.commands
-            .try_send(Command::Drain(until))
-            .map_err(|error| match error {
-                TrySendError::Full(_) | TrySendError::Disconnected(_) => ConnectError::StepThread,
-            })
+        self.pass_on(Command::Drain(Instant::now() + within.min(DRAIN_MAX)))
+    }
+
+    fn threads(&mut self, count: u32) -> Result<(), ConnectError> {
+        self.pass_on(Command::Threads(count))
     }
 
     fn is_over(&self) -> bool {

@@ -1,105 +1,97 @@
-//! One stream: a prompt and what the model makes of it.
+//! One stream as the engine sees it: how tokens are chosen and counted. Where its tokens stand in the KV cache is the
+//! scheduler's business.
 
-use jingui_ipc::engine::{Finish, Sampling};
-use jingui_llama::Token;
+use jingui_ipc::engine::{CacheUse, Class, Finish, Tenant};
+use jingui_sched::Submission;
 
-use crate::sampling::Sampler;
+use crate::choose::Chooser;
 
 /// What the reader hands to the step thread: a prompt that fits, and how to go on from it.
 #[derive(Debug)]
 pub struct Request {
     /// Chosen by the gateway.
     pub stream: u64,
-    /// The prompt; never empty, and shorter than the context.
-    pub prompt: Vec<Token>,
-    /// Most tokens to make.
+    /// The prompt, never empty, and behind it the tokens that were made before; shorter than the context.
+    pub tokens: Vec<u32>,
+    /// So many of them are the prompt.
+    pub prompt_count: usize,
+    /// Most tokens to make, those made before counted.
     pub completion_tokens_max: Option<u32>,
-    /// How to choose tokens.
-    pub sampling: Sampling,
-    /// Log probabilities wanted, and how many likeliest.
-    pub logprobs: Option<u8>,
+    /// Chooses tokens; knows those made before.
+    pub chooser: Chooser,
+    /// On whose account.
+    pub tenant: Tenant,
+    /// How urgent.
+    pub class: Class,
+    /// How the prefix cache serves it.
+    pub cache: CacheUse,
+    /// Whether it is computed alone, in fixed chunks.
+    pub is_strict: bool,
 }
 
 /// A stream that runs or waits.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    pub(crate) id: u64,
-    /// The prompt and what was made since.
-    tokens: Vec<Token>,
-    prompt_count: usize,
-    /// So many of `tokens` are in the KV cache.
-    computed_count: usize,
-    completion_count: u32,
+    pub(crate) chooser: Chooser,
+    pub(crate) prompt_count: u32,
+    pub(crate) completion_count: u32,
     completion_max: u32,
-    pub(crate) sampler: Sampler,
-    pub(crate) logprobs: Option<u8>,
+    /// Tokens of the prompt that were not computed, once that is known.
+    pub(crate) cached_count: u32,
 }
 
 impl Stream {
-    /// A stream that waits, with room for `context_tokens` in all.
-    pub(crate) fn new(request: Request, context_tokens: u32, drawn_seed: u64) -> Self {
-        let room = context_tokens.saturating_sub(count_of(request.prompt.len()));
-        Self {
-            id: request.stream,
-            prompt_count: request.prompt.len(),
-            tokens: request.prompt,
-            computed_count: 0,
-            completion_count: 0,
-            completion_max: request.completion_tokens_max.map_or(room, |max| max.min(room)),
-            sampler: Sampler::new(&request.sampling, drawn_seed),
-            logprobs: request.logprobs,
-        }
+    /// A stream and what the scheduler is to know of it, with room for `context_tokens` in all.
+    pub(crate) fn new(request: Request, context_tokens: u32) -> (Self, Submission) {
+        let prompt_count = count_of(request.prompt_count);
+        let completion_count = count_of(request.tokens.len()).saturating_sub(prompt_count);
+        let room = context_tokens.saturating_sub(prompt_count);
+        let completion_max = request.completion_tokens_max.map_or(room, |max| max.min(room));
+        let stream = Self {
+            chooser: request.chooser,
+            prompt_count,
+            completion_count,
+            completion_max,
+            cached_count: 0,
+        };
+        let submission = Submission {
+            stream: request.stream,
+            tenant: request.tenant.0,
+            class: match request.class {
+                Class::Interactive => jingui_sched::Class::Interactive,
+                Class::Batch => jingui_sched::Class::Batch,
+            },
+            cache: match request.cache {
+                CacheUse::Off => jingui_sched::CacheUse::Off,
+                CacheUse::Use => jingui_sched::CacheUse::Use,
+                CacheUse::Pin => jingui_sched::CacheUse::Pin,
+            },
+            is_strict: request.is_strict,
+            tokens: request.tokens,
+            prompt_count: request.prompt_count,
+            completion_max: usize::try_from(completion_max.saturating_sub(completion_count))
+                .unwrap_or(usize::MAX),
+            tier_tokens: 0,
+        };
+        (stream, submission)
     }
 
-    pub(crate) fn prompt_tokens(&self) -> u32 {
-        count_of(self.prompt_count)
-    }
-
-    pub(crate) fn completion_tokens(&self) -> u32 {
-        self.completion_count
-    }
-
-    /// Whether nothing may be made at all.
+    /// Whether nothing more may be made.
     pub(crate) fn wants_nothing(&self) -> bool {
-        self.completion_max == 0
+        self.completion_count >= self.completion_max
     }
 
-    /// Whether the whole prompt is computed, so that one row per step carries it on.
-    pub(crate) fn is_decoding(&self) -> bool {
-        self.tokens.len() > self.prompt_count
-    }
-
-    /// The tokens to compute next, each with its position.
-    pub(crate) fn pending(&self) -> impl ExactSizeIterator<Item = (u32, Token)> + '_ {
-        let pending = self.tokens.get(self.computed_count..).unwrap_or_default();
-        let first = count_of(self.computed_count);
-        pending
-            .iter()
-            .enumerate()
-            .map(move |(offset, token)| (first.saturating_add(count_of(offset)), *token))
-    }
-
-    /// So many positions are in the KV cache now.
-    pub(crate) fn set_computed(&mut self, count: usize) {
-        assert!(count <= self.tokens.len(), "only our tokens are computed");
-        self.computed_count = count;
-    }
-
-    pub(crate) fn computed_count(&self) -> usize {
-        self.computed_count
-    }
-
-    /// Takes a token that was chosen; `Some` when the stream ends with it. An end token is counted and not kept.
-    pub(crate) fn take(&mut self, token: Token, is_end: bool) -> Option<Finish> {
+    /// Counts a token that was chosen; `Some` when the stream ends with it. An end token is counted, too.
+    pub(crate) fn take(&mut self, is_end: bool) -> Option<Finish> {
         self.completion_count = self.completion_count.saturating_add(1);
         if is_end {
-            return Some(Finish::Stop);
+            Some(Finish::Stop)
+        } else {
+            self.wants_nothing().then_some(Finish::Length)
         }
-        self.tokens.push(token);
-        (self.completion_count >= self.completion_max).then_some(Finish::Length)
     }
 }
 
-fn count_of(length: usize) -> u32 {
+pub(crate) fn count_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use jingui_ipc::engine::{Figures, Order, Report};
+use jingui_ipc::engine::{Order, Report};
 use jingui_ipc::{Channel, ChannelError};
 
 use crate::pulse::Pulse;
@@ -30,6 +30,12 @@ pub trait Orders {
     /// # Errors
     /// When it cannot be passed on.
     fn drain(&mut self, within: Duration) -> Result<(), Self::Error>;
+
+    /// Compute with so many threads from the next step on.
+    ///
+    /// # Errors
+    /// When it cannot be passed on.
+    fn threads(&mut self, count: u32) -> Result<(), Self::Error>;
 
     /// Whether the step thread has ended, so that there is nothing more to supervise.
     fn is_over(&self) -> bool;
@@ -78,7 +84,7 @@ pub fn supervise<O: Orders>(
             let beat = Report::Beat {
                 step_count: pulse.progress(),
                 work_count: pulse.work_count(),
-                figures: Figures::default(),
+                figures: pulse.figures(),
             };
             channel.send(&beat).map_err(|_| SupervisionError::Gone)?;
             next_beat = Instant::now() + BEAT_INTERVAL;
@@ -111,8 +117,7 @@ fn obey<O: Orders>(
         Order::Drain { deadline_ms } => orders
             .drain(Duration::from_millis(deadline_ms))
             .map_err(SupervisionError::Order),
-        // Taken up with the next step; the engine does not follow it yet.
-        Order::Threads { .. } => Ok(()),
+        Order::Threads { count } => orders.threads(count).map_err(SupervisionError::Order),
         Order::Load(_) => Err(SupervisionError::Protocol(None)),
     }
 }

@@ -12,7 +12,7 @@
 
 mod admission;
 mod cost;
-// draft
+pub mod draft;
 mod estimate;
 mod plan;
 mod scheduler;
@@ -24,6 +24,7 @@ mod tenant;
 mod tree;
 
 pub use cost::{CostModel, Load};
+pub use draft::Drafter;
 pub use estimate::Notice;
 pub use scheduler::{Figures, Scheduler};
 pub use shape::{

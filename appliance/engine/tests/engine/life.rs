@@ -217,6 +217,10 @@ impl Orders for Hung {
         Ok(())
     }
 
+    fn threads(&mut self, _count: u32) -> std::io::Result<()> {
+        Ok(())
+    }
+
     fn is_over(&self) -> bool {
         false
     }

@@ -1,8 +1,8 @@
 //! What a stream is promised.
 
 use jingui_engine::codes;
-use jingui_engine::step::WAITING_COUNT_MAX;
-use jingui_ipc::engine::{Finish, FromEngine, Segment};
+use jingui_engine::step::{WAITING_COUNT_MAX, WAITING_PER_TENANT_MAX};
+use jingui_ipc::engine::{Finish, FromEngine, Generate, Segment, Tenant};
 
 use crate::harness::{Engine, cases, chat, endless, greedy, prompt_of, request};
 
@@ -184,26 +184,55 @@ fn as_many_tokens_are_made_as_asked_for() {
     }
 }
 
+fn of_tenant(tenant: u8, generate: Generate) -> Generate {
+    Generate {
+        tenant: Tenant([tenant; 16]),
+        ..generate
+    }
+}
+
 #[test]
-fn the_queue_holds_its_bound_and_one_more_is_told_of_the_overload() {
+fn the_queue_holds_its_bounds_and_one_more_is_told_of_the_overload() {
     let mut engine = Engine::serving(2, 2048);
     let mut gateway = engine.connect();
-    let waiting = u64::try_from(WAITING_COUNT_MAX).unwrap();
-    (0..2).for_each(|stream| gateway.generate(endless(stream)));
+    let of_one = u64::try_from(WAITING_PER_TENANT_MAX).unwrap();
+    let of_all = u64::try_from(WAITING_COUNT_MAX).unwrap();
+    assert!(of_all > of_one);
+    // The first tenant's streams run; two more of the same would be admitted, and then its queue is full.
+    (0..2).for_each(|stream| gateway.generate(of_tenant(0, endless(stream))));
     gateway.first_token(1);
-    (2..2 + waiting).for_each(|stream| gateway.generate(chat(stream, "repeat: x")));
-    gateway.generate(chat(9999, "repeat: x"));
+    (2..2 + of_one).for_each(|stream| gateway.generate(of_tenant(0, chat(stream, "repeat: x"))));
+    gateway.generate(of_tenant(0, chat(9999, "repeat: x")));
     let refused = gateway.answers([9999]).remove(&9999).unwrap();
-    assert_eq!(
-        *refused.finish(),
-        Finish::Overloaded {
-            retry_after_ms: 1_000
-        }
-    );
+    let Finish::Overloaded { retry_after_ms } = *refused.finish() else {
+        panic!("{:?}", refused.finish());
+    };
+    assert!((1_000..60_000).contains(&retry_after_ms), "{retry_after_ms} ms");
     assert_eq!(refused.accepted, None);
     (0..2).for_each(|stream| gateway.cancel(stream));
-    let answers = gateway.answers(0..2 + waiting);
-    assert!((2..2 + waiting).all(|stream| answers[&stream].text() == "\nx"));
+    let answers = gateway.answers(0..2 + of_one);
+    assert!((2..2 + of_one).all(|stream| answers[&stream].text() == "\nx"));
+
+    // Many tenants fill the queue of all.
+    (0..2).for_each(|stream| gateway.generate(of_tenant(200 + stream as u8, endless(stream))));
+    gateway.first_token(0);
+    gateway.first_token(1);
+    for stream in 2..2 + of_all {
+        let mut long = endless(stream);
+        long.completion_tokens_max = Some(1);
+        gateway.generate(of_tenant(u8::try_from(stream % 6).unwrap(), long));
+    }
+    gateway.generate(of_tenant(99, chat(9999, "repeat: x")));
+    let answers = gateway.answers((2..2 + of_all).chain([9999]));
+    let overloaded = answers
+        .values()
+        .filter(|answer| matches!(answer.finish(), Finish::Overloaded { .. }))
+        .count();
+    let served = answers
+        .values()
+        .filter(|answer| *answer.finish() == Finish::Length)
+        .count();
+    assert_eq!(overloaded + served, answers.len(), "everybody is told");
 }
 
 #[test]

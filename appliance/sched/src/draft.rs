@@ -1,0 +1,209 @@
+//! Guesses at next tokens from what was written before: the prompt, the answer so far, the tenant's recent answers.
+//!
+//! Work that copies or edits repeats long runs of its prompt. A [`Drafter`] finds where the last tokens occurred before
+//! and proposes what followed there; the model then judges all of them in one step, and what is right was cheaper than
+//! one step per token. A guess changes no answer: the caller takes only tokens it would have chosen without.
+//!
+//! Pure, and bounded: [`STREAM_TOKENS_MAX`] tokens of a stream, [`TENANT_TOKENS_MAX`] of a tenant, [`TENANTS_MAX`]
+//! tenants. No tenant's text serves another.
+
+mod policy;
+mod recent;
+mod suffixes;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use crate::{CostModel, DraftRoom, Load, StreamKey, TenantId, Token};
+use policy::{Policy, Prices};
+use recent::Recent;
+use suffixes::{Found, MATCH_MAX, Suffixes};
+
+pub use policy::{DRAFT_MAX, WIDTH_MAX};
+pub use recent::{TENANT_TOKENS_MAX, TENANTS_MAX};
+
+/// Tokens of a stream that are searched; of longer ones the older half is forgotten.
+pub const STREAM_TOKENS_MAX: usize = 1 << 17;
+
+/// Guesses for all streams of an engine.
+#[derive(Debug, Default)]
+pub struct Drafter {
+    streams: HashMap<StreamKey, Stream>,
+    recent: Recent,
+}
+
+#[derive(Debug)]
+struct Stream {
+    tenant: TenantId,
+    /// Whether others of the tenant may profit from what it makes.
+    is_remembered: bool,
+    suffixes: Suffixes,
+    answer: Vec<Token>,
+    policy: Policy,
+    /// What the index would have said next, whether or not it was asked.
+    foretold: Option<Foretold>,
+    /// What the guesses of the step that is being computed delay it by, in tokens.
+    delay: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Foretold {
+    token: Token,
+    matched: usize,
+}
+
+/// Where a guess comes from.
+enum Source {
+    Own(Found),
+    Recent(Found),
+}
+
+impl Source {
+    const fn found(&self) -> Found {
+        match self {
+            Self::Own(found) | Self::Recent(found) => *found,
+        }
+    }
+}
+
+impl Drafter {
+    /// Nothing known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A stream begins with these tokens. `is_remembered`: what it makes may help later streams of the same tenant.
+    ///
+    /// Indexing costs some nanoseconds a token.
+    pub fn begin(&mut self, stream: StreamKey, tenant: TenantId, tokens: &[Token], is_remembered: bool) {
+        let (habits, credit) = self.recent.terms(&tenant);
+        let mut suffixes = Suffixes::new(STREAM_TOKENS_MAX);
+        suffixes.extend(tokens);
+        let begun = Stream {
+            tenant,
+            is_remembered,
+            suffixes,
+            answer: Vec::new(),
+            policy: Policy::new(habits, credit),
+            foretold: None,
+            delay: 0.0,
+        };
+        self.streams.insert(stream, begun);
+        self.foretell(stream);
+    }
+
+    /// The likely next tokens of `stream`: none when they do not pay. What was chosen is to be told to
+    /// [`Drafter::made`] before the next call.
+    pub fn propose(&mut self, stream: StreamKey, room: &DraftRoom, cost: &CostModel) -> Vec<Token> {
+        let plain = cost.foretell(room.load);
+        let added = |guesses: usize| {
+            let load = room.load.and(Load::rows(room.from, guesses, guesses));
+            cost.foretell(load).saturating_sub(plain)
+        };
+        let prices = Prices {
+            width: room.width,
+            plain,
+            added: &added,
+        };
+        self.propose_at(stream, room.most, &prices)
+    }
+
+    fn propose_at(&mut self, stream: StreamKey, most: usize, prices: &Prices<'_>) -> Vec<Token> {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return Vec::new();
+        };
+        state.delay = 0.0;
+        let Some(foretold) = state.foretold else {
+            return Vec::new();
+        };
+        let length = state.policy.length(foretold.matched, most, prices);
+        if length == 0 {
+            return Vec::new();
+        }
+        let Some(source) = source(state, &self.recent) else {
+            return Vec::new();
+        };
+        let guesses = continuation(state, &self.recent, &source, length);
+        state.delay = prices.in_tokens(guesses.len());
+        guesses
+    }
+
+    /// `stream` made these tokens, of which the first `accepted` had been proposed; also without a proposal.
+    pub fn made(&mut self, stream: StreamKey, tokens: &[Token], accepted: usize) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        state.policy.settle(state.delay, accepted);
+        state.policy.earn(tokens.len());
+        state.delay = 0.0;
+        for token in tokens {
+            if let Some(state) = self.streams.get_mut(&stream) {
+                if let Some(foretold) = state.foretold {
+                    state
+                        .policy
+                        .habits
+                        .count(foretold.matched, foretold.token == *token);
+                }
+                state.suffixes.push(*token);
+                if state.is_remembered {
+                    state.answer.push(*token);
+                }
+            }
+            self.foretell(stream);
+        }
+    }
+
+    /// The stream is over.
+    pub fn end(&mut self, stream: StreamKey) {
+        if let Some(state) = self.streams.remove(&stream)
+            && state.is_remembered
+        {
+            self.recent.remember(
+                state.tenant,
+                &state.answer,
+                state.policy.habits,
+                state.policy.credit,
+            );
+        }
+    }
+
+    fn foretell(&mut self, stream: StreamKey) {
+        let Some(state) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        state.foretold = source(state, &self.recent).and_then(|source| {
+            let token = continuation(state, &self.recent, &source, 1).first().copied()?;
+            Some(Foretold {
+                token,
+                matched: source.found().matched,
+            })
+        });
+    }
+}
+
+/// The place that agrees longest: in the stream itself, or in what its tenant was answered lately.
+fn source(state: &Stream, recent: &Recent) -> Option<Source> {
+    let own = state.suffixes.repeat();
+    let own_matched = own.map_or(0, |found| found.matched);
+    if state.is_remembered && own_matched < MATCH_MAX {
+        let other = recent
+            .texts(&state.tenant)
+            .and_then(|texts| texts.find(state.suffixes.text()));
+        if let Some(found) = other.filter(|found| found.matched > own_matched) {
+            return Some(Source::Recent(found));
+        }
+    }
+    own.map(Source::Own)
+}
+
+fn continuation(state: &Stream, recent: &Recent, source: &Source, most: usize) -> Vec<Token> {
+    match source {
+        Source::Own(found) => state.suffixes.repetition(*found, most),
+        Source::Recent(found) => recent
+            .texts(&state.tenant)
+            .map(|texts| texts.continuation(*found, most))
+            .unwrap_or_default(),
+    }
+}
