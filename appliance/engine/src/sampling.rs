@@ -1,36 +1,49 @@
 //! How a token is chosen from the logits of one row.
 //!
-//! Order: bias and penalties change logits; temperature scales them; top-k, nucleus and min-p cut; one is drawn. Equal
-//! settings, seed and logits give equal tokens on every machine: the generator is ours and its sums run in a fixed order.
-//! Nothing here allocates per token once a [`Workspace`] has grown to the vocabulary.
+//! Order: a mask bans; bias and penalties change logits; temperature scales them; min-p, top-k and the nucleus cut; one
+//! is drawn. Equal settings, seed and logits give equal tokens on every machine: generator and exponential are ours, in
+//! plain operations, and sums run in a fixed order.
+//!
+//! A row has 151,552 logits, so nothing here sorts or copies one. [`row`] keeps the maximum of each block of
+//! [`row::BLOCK`] logits; the likeliest tokens lie in the blocks with the greatest maxima, and the rest are not looked
+//! at again. Where a setting asks for all probability (a nucleus without top-k), it is summed in wide loops. Bounds of exactness: what is less than e^[`WEIGHT_FLOOR`] times as likely as the likeliest is never drawn;
+//! weights are `f32`, good to one part in a million, and so are the borders of a nucleus.
 
-use std::collections::HashMap;
+mod exponential;
+mod nucleus;
+mod report;
+mod row;
 
 use jingui_ipc::engine::Sampling;
 
-/// Most tokens reported beside the chosen one.
-pub const LOGPROBS_TOP_MAX: usize = 20;
+pub use report::{LOGPROBS_TOP_MAX, logprobs};
+
+use exponential::exponential;
+use nucleus::{Cut, keep_nucleus};
+use row::{Block, Row};
+
 /// Temperatures above make noise only.
 const TEMPERATURE_MAX: f32 = 2.0;
 /// Below it the likeliest token is certain to within what `f32` holds.
 const TEMPERATURE_MIN: f32 = 1e-3;
 const PENALTY_MAX: f32 = 2.0;
 const BIAS_MAX: f32 = 100.0;
-/// Candidates tried first when a nucleus is cut; grows eightfold until the nucleus is inside.
-const NUCLEUS_CANDIDATES_FIRST: usize = 128;
+/// e^−40 of the likeliest is beyond the resolution of a draw from the generator's 53 bits.
+const WEIGHT_FLOOR: f32 = -40.0;
 
-/// Space for one row, kept by the step thread.
+/// Space for one row. Nothing is allocated per token once it has grown to the vocabulary.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    adjusted: Vec<f32>,
+    row: row::Space,
     candidates: Vec<Candidate>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Candidate {
     id: u32,
-    /// Scaled logit first, weight (not normalised probability) later.
-    value: f32,
+    logit: f32,
+    /// Probability as a multiple of the likeliest one's.
+    weight: f32,
 }
 
 /// Chooses the tokens of one stream.
@@ -42,10 +55,17 @@ pub struct Sampler {
     min_p: f32,
     presence_penalty: f32,
     frequency_penalty: f32,
-    bias: Vec<(usize, f32)>,
     random: Random,
-    /// How often each token was made. Empty while no penalty is set.
-    made: HashMap<usize, u16>,
+    /// Tokens with a bias, and while a penalty is set those that were made. Ids rise.
+    changed: Vec<Change>,
+}
+
+/// What is done to the logit of one token.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    id: u32,
+    bias: f32,
+    made_count: u16,
 }
 
 impl Sampler {
@@ -53,20 +73,20 @@ impl Sampler {
     /// to the nearest allowed one, and what is not a number means "off".
     #[must_use]
     pub fn new(settings: &Sampling, drawn_seed: u64) -> Self {
-        let bias = settings.logit_bias.iter().filter(|(_, bias)| bias.is_finite());
-        Self {
+        let mut sampler = Self {
             temperature: clamped(settings.temperature, 0.0, TEMPERATURE_MAX, 1.0),
             top_p: clamped(settings.top_p, 0.0, 1.0, 1.0),
             top_k: usize::try_from(settings.top_k).unwrap_or(0),
             min_p: clamped(settings.min_p, 0.0, 1.0, 0.0),
             presence_penalty: clamped(settings.presence_penalty, -PENALTY_MAX, PENALTY_MAX, 0.0),
             frequency_penalty: clamped(settings.frequency_penalty, -PENALTY_MAX, PENALTY_MAX, 0.0),
-            bias: bias
-                .filter_map(|(id, bias)| Some((usize::try_from(*id).ok()?, bias.clamp(-BIAS_MAX, BIAS_MAX))))
-                .collect(),
             random: Random::new(settings.seed.unwrap_or(drawn_seed)),
-            made: HashMap::new(),
+            changed: Vec::new(),
+        };
+        for (id, bias) in settings.logit_bias.iter().filter(|(_, bias)| bias.is_finite()) {
+            sampler.change(*id).bias += bias.clamp(-BIAS_MAX, BIAS_MAX);
         }
+        sampler
     }
 
     /// The next token's id, or `None` when no logit is a number (the model or the kernels are broken).
@@ -81,42 +101,28 @@ impl Sampler {
         allowed: Option<&[u32]>,
         workspace: &mut Workspace,
     ) -> Option<u32> {
-        let Workspace { adjusted, candidates } = workspace;
-        let logits = if self.bias.is_empty() && self.made.is_empty() && allowed.is_none() {
-            logits
-        } else {
-            adjusted.clear();
-            adjusted.extend_from_slice(logits);
-            self.adjust(adjusted);
-            if let Some(words) = allowed {
-                for (id, logit) in adjusted.iter_mut().enumerate() {
-                    if words.get(id / 32).is_none_or(|word| word >> (id % 32) & 1 == 0) {
-                        *logit = f32::NEG_INFINITY;
-                    }
-                }
-            }
-            adjusted.as_slice()
-        };
-        let (likeliest, greatest) = first_maximum(logits)?;
+        let changes = self.changed.iter().map(|change| (change.id, self.delta(change)));
+        let row = Row::new(logits, allowed, changes, &mut workspace.row);
+        let (likeliest, greatest) = row.likeliest()?;
         // One number for each token, used or not: so the generator's place follows from how many were made.
         let unit = self.random.unit();
-        let chosen = if self.temperature < TEMPERATURE_MIN || self.top_k == 1 || greatest == f32::INFINITY {
+        let is_certain = self.temperature < TEMPERATURE_MIN
+            || self.top_k == 1
+            || self.top_p <= 0.0
+            || greatest == f32::INFINITY;
+        let chosen = if is_certain {
             likeliest
         } else {
-            self.cut(logits, greatest, candidates);
-            draw(candidates, unit)?
+            Draw {
+                row,
+                greatest,
+                scale: 1.0 / self.temperature,
+                unit,
+            }
+            .choose(self, &mut workspace.candidates)
         };
         self.count(chosen);
         Some(chosen)
-    }
-
-    fn count(&mut self, id: u32) {
-        if self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 {
-            let count = usize::try_from(id).map(|id| self.made.entry(id).or_insert(0));
-            if let Ok(count) = count {
-                *count = count.saturating_add(1);
-            }
-        }
     }
 
     /// Goes on as if it had chosen `id`.
@@ -125,105 +131,199 @@ impl Sampler {
         self.count(id);
     }
 
-    fn adjust(&self, logits: &mut [f32]) {
-        for (id, bias) in &self.bias {
-            if let Some(logit) = logits.get_mut(*id) {
-                *logit += bias;
-            }
-        }
-        for (id, count) in &self.made {
-            if let Some(logit) = logits.get_mut(*id) {
-                *logit -= self.presence_penalty + self.frequency_penalty * f32::from(*count);
-            }
+    fn count(&mut self, id: u32) {
+        if self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 {
+            let change = self.change(id);
+            change.made_count = change.made_count.saturating_add(1);
         }
     }
 
-    /// Leaves in `candidates` those that may be drawn, with their weights relative to the likeliest.
-    fn cut(&self, logits: &[f32], greatest: f32, candidates: &mut Vec<Candidate>) {
-        let scale = 1.0 / self.temperature;
+    fn change(&mut self, id: u32) -> &mut Change {
+        let place = self.changed.partition_point(|change| change.id < id);
+        if self.changed.get(place).is_none_or(|change| change.id != id) {
+            self.changed.insert(
+                place,
+                Change {
+                    id,
+                    bias: 0.0,
+                    made_count: 0,
+                },
+            );
+        }
+        // Just found or put there.
+        self.changed.get_mut(place).unwrap_or_else(|| unreachable!())
+    }
+
+    fn delta(&self, change: &Change) -> f32 {
+        if change.made_count == 0 {
+            change.bias
+        } else {
+            change.bias - (self.presence_penalty + self.frequency_penalty * f32::from(change.made_count))
+        }
+    }
+}
+
+/// One draw from one row.
+struct Draw<'a> {
+    row: Row<'a>,
+    greatest: f32,
+    scale: f32,
+    /// Uniform from 0 to 1.
+    unit: f64,
+}
+
+impl Draw<'_> {
+    fn choose(&mut self, settings: &Sampler, candidates: &mut Vec<Candidate>) -> u32 {
         // e^floor is the least weight that min-p keeps; without min-p, what cannot be drawn anyway.
-        let floor = if self.min_p > 0.0 {
-            self.min_p.ln()
+        let floor = if settings.min_p > 0.0 {
+            settings.min_p.ln().max(WEIGHT_FLOOR)
         } else {
             WEIGHT_FLOOR
         };
-        candidates.clear();
-        candidates.extend((0u32..).zip(logits).filter_map(|(id, logit)| {
-            let value = (logit - greatest) * scale;
-            (value >= floor).then_some(Candidate { id, value })
-        }));
-        if self.top_k > 0 && candidates.len() > self.top_k {
-            keep_likeliest(candidates, self.top_k);
+        if settings.top_k > 0 || settings.min_p > 0.0 {
+            self.gather(settings.top_k, floor, candidates);
+            if settings.top_p < 1.0 {
+                let total = candidates
+                    .iter()
+                    .map(|candidate| f64::from(candidate.weight))
+                    .sum::<f64>();
+                keep_nucleus(candidates, total * f64::from(settings.top_p));
+            }
+            return draw(candidates, self.unit);
         }
-        for candidate in candidates.iter_mut() {
-            candidate.value = candidate.value.exp();
+        let total = self.sum_groups();
+        if settings.top_p >= 1.0 {
+            return self.walk_groups(total);
         }
-        if self.top_p < 1.0 {
-            keep_nucleus(candidates, self.top_p);
+        match nucleus::cut(self, total, settings.top_p, candidates) {
+            Cut::Candidates => draw(candidates, self.unit),
+            Cut::Last { last, mass } => self.walk_down_to(last, mass),
         }
     }
-}
 
-/// e^−40 of the likeliest is beyond the resolution of a draw from the generator's 53 bits.
-const WEIGHT_FLOOR: f32 = -40.0;
+    /// Leaves in `candidates`, by rising id, the `count` likeliest (0 for all) of at least `floor`.
+    fn gather(&mut self, count: usize, floor: f32, candidates: &mut Vec<Candidate>) {
+        // A little less than what the floor says, for rounding; who is kept is decided on the exponent.
+        let least = self.greatest + floor * 1.001 / self.scale - self.greatest.abs() * 1e-6;
+        let threshold = self.row.kth_maximum(count).max(least);
+        candidates.clear();
+        let is_kept = |logit: f32| logit >= threshold && self.exponent(logit) >= floor;
+        for index in self.row.blocks_from(threshold) {
+            candidates.extend(
+                self.row
+                    .block(index)
+                    .entries()
+                    .filter(|(_, logit)| is_kept(*logit))
+                    .map(|(id, logit)| Candidate {
+                        id,
+                        logit,
+                        weight: 0.0,
+                    }),
+            );
+        }
+        if count > 0 && candidates.len() > count {
+            candidates.select_nth_unstable_by(count, likelier);
+            candidates.truncate(count);
+            candidates.sort_unstable_by_key(|candidate| candidate.id);
+        }
+        for candidate in candidates {
+            candidate.weight = self.weight(candidate.logit);
+        }
+    }
+
+    fn exponent(&self, logit: f32) -> f32 {
+        (logit - self.greatest) * self.scale
+    }
+
+    /// Probability as a multiple of the likeliest one's; 0 for what is below the floor.
+    fn weight(&self, logit: f32) -> f32 {
+        exponential(self.exponent(logit), WEIGHT_FLOOR)
+    }
+
+    fn weights(&self, block: &Block) -> [f32; row::BLOCK] {
+        block.logits.map(|logit| self.weight(logit))
+    }
+
+    /// Sums the weights of each group of blocks and of the row.
+    fn sum_groups(&mut self) -> f64 {
+        let (greatest, scale) = (self.greatest, self.scale);
+        self.row
+            .sum_groups(|logit| exponential((logit - greatest) * scale, WEIGHT_FLOOR))
+    }
+
+    /// Draws from all tokens: the group first, then the token in it.
+    fn walk_groups(&self, total: f64) -> u32 {
+        let mut left = self.unit * total;
+        let mut last = 0;
+        for (index, sum) in self.row.group_sums() {
+            if sum <= 0.0 {
+                continue;
+            }
+            last = index;
+            if left < sum {
+                break;
+            }
+            left -= sum;
+        }
+        let entries = self.row.group(last).flat_map(|block| {
+            let weights = self.weights(&block);
+            block.entries().zip(weights).map(|((id, _), weight)| (id, weight))
+        });
+        take_from(entries, left)
+    }
+
+    /// Draws from all tokens that are not less likely than `last`; their weights sum to `mass`.
+    fn walk_down_to(&self, last: Candidate, mass: f64) -> u32 {
+        let mut left = self.unit * mass;
+        let mut chosen = last.id;
+        for index in self.row.blocks_from(last.logit) {
+            let block = self.row.block(index);
+            let weights = self.weights(&block);
+            for ((id, logit), weight) in block.entries().zip(weights) {
+                let is_inside = likelier(&Candidate { id, logit, weight }, &last).is_le();
+                if is_inside {
+                    chosen = id;
+                    left -= f64::from(weight);
+                    if left < 0.0 {
+                        return id;
+                    }
+                }
+            }
+        }
+        chosen
+    }
+}
 
 /// Likelier first; of equals the smaller id, so that the order is total and the same everywhere.
 fn likelier(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    b.value.total_cmp(&a.value).then(a.id.cmp(&b.id))
+    b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id))
 }
 
-/// Keeps the `count` likeliest, in order of their ids.
-fn keep_likeliest(candidates: &mut Vec<Candidate>, count: usize) {
-    if count < candidates.len() {
-        candidates.select_nth_unstable_by(count, likelier);
-        candidates.truncate(count);
-        candidates.sort_unstable_by_key(|candidate| candidate.id);
-    }
-}
-
-/// Keeps the smallest set of likeliest candidates whose weights reach `share` of all; at least one.
-fn keep_nucleus(candidates: &mut Vec<Candidate>, share: f32) {
+/// One candidate, with probability proportional to its weight. `unit` is uniform from 0 to 1.
+fn draw(candidates: &[Candidate], unit: f64) -> u32 {
     let total: f64 = candidates
         .iter()
-        .map(|candidate| f64::from(candidate.value))
+        .map(|candidate| f64::from(candidate.weight))
         .sum();
-    let wanted = total * f64::from(share);
-    let mut looked_at = NUCLEUS_CANDIDATES_FIRST;
-    loop {
-        let is_all = looked_at >= candidates.len();
-        if !is_all {
-            candidates.select_nth_unstable_by(looked_at, likelier);
-        }
-        let head = if is_all { candidates.len() } else { looked_at };
-        let likeliest = candidates.get_mut(..head).unwrap_or_default();
-        likeliest.sort_unstable_by(likelier);
-        let mut sum = 0.0;
-        let inside = likeliest.iter().position(|candidate| {
-            sum += f64::from(candidate.value);
-            sum >= wanted
-        });
-        if let Some(last) = inside {
-            candidates.truncate(last + 1);
-            return;
-        }
-        if is_all {
-            return;
-        }
-        looked_at = looked_at.saturating_mul(8);
-    }
+    let entries = candidates
+        .iter()
+        .map(|candidate| (candidate.id, candidate.weight));
+    take_from(entries, unit * total)
 }
 
-fn first_maximum(logits: &[f32]) -> Option<(u32, f32)> {
-    let mut best = None;
-    let mut greatest = f32::NEG_INFINITY;
-    for (id, logit) in (0u32..).zip(logits) {
-        // Not-a-number compares false and never wins.
-        if *logit > greatest {
-            greatest = *logit;
-            best = Some((id, *logit));
+/// The entry in which the running sum of weights passes `left`; rounding may leave a last crumb, which is the last one's.
+fn take_from(entries: impl Iterator<Item = (u32, f32)>, mut left: f64) -> u32 {
+    let mut chosen = 0;
+    for (id, weight) in entries {
+        if weight > 0.0 {
+            chosen = id;
+            left -= f64::from(weight);
+            if left < 0.0 {
+                break;
+            }
         }
     }
-    best
+    chosen
 }
 
 fn clamped(value: f32, least: f32, most: f32, off: f32) -> f32 {
@@ -232,52 +332,6 @@ fn clamped(value: f32, least: f32, most: f32, off: f32) -> f32 {
     } else {
         value.clamp(least, most)
     }
-}
-
-/// Log probabilities of one row before any setting of the request: of `chosen`, and of the `count` likeliest tokens.
-#[must_use]
-pub fn logprobs(logits: &[f32], chosen: u32, count: usize) -> (f32, Vec<(u32, f32)>) {
-    let greatest = first_maximum(logits).map_or(0.0, |(_, greatest)| greatest);
-    let sum: f64 = logits
-        .iter()
-        .filter(|logit| !logit.is_nan())
-        .map(|logit| f64::from(logit - greatest).exp())
-        .sum();
-    let of = |logit: f32| narrowed(f64::from(logit - greatest) - sum.ln());
-    let chosen = usize::try_from(chosen)
-        .ok()
-        .and_then(|id| logits.get(id))
-        .map_or(f32::NEG_INFINITY, |l| of(*l));
-    let count = count.min(LOGPROBS_TOP_MAX);
-    if count == 0 {
-        return (chosen, Vec::new());
-    }
-    let mut top: Vec<Candidate> = Vec::with_capacity(count + 1);
-    for (id, logit) in (0u32..).zip(logits) {
-        let candidate = Candidate { id, value: *logit };
-        if logit.is_nan()
-            || (top.len() == count && top.last().is_some_and(|last| likelier(last, &candidate).is_lt()))
-        {
-            continue;
-        }
-        let place = top.partition_point(|other| likelier(other, &candidate).is_lt());
-        top.insert(place, candidate);
-        top.truncate(count);
-    }
-    (
-        chosen,
-        top.iter()
-            .map(|candidate| (candidate.id, of(candidate.value)))
-            .collect(),
-    )
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a log probability loses digits only"
-)]
-fn narrowed(value: f64) -> f32 {
-    value as f32
 }
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Not for secrets.
@@ -305,23 +359,6 @@ impl Random {
     fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
-}
-
-/// One candidate, with probability proportional to its weight; `None` of none. `unit` is uniform from 0 to 1.
-fn draw(candidates: &[Candidate], unit: f64) -> Option<u32> {
-    let total: f64 = candidates
-        .iter()
-        .map(|candidate| f64::from(candidate.value))
-        .sum();
-    let mut left = unit * total;
-    for candidate in candidates {
-        left -= f64::from(candidate.value);
-        if left < 0.0 {
-            return Some(candidate.id);
-        }
-    }
-    // Rounding may leave a last crumb.
-    candidates.last().map(|candidate| candidate.id)
 }
 
 #[cfg(test)]

@@ -169,8 +169,69 @@ fn a_nucleus_wider_than_the_first_look_is_found() {
         0,
     );
     let mut workspace = Workspace::default();
-    sampler.choose(&logits, &mut workspace).unwrap();
-    assert_eq!(workspace.candidates.len(), 2500);
+    let mut greatest = 0;
+    for _ in 0..20_000 {
+        greatest = greatest.max(sampler.choose(&logits, &mut workspace).unwrap());
+    }
+    assert_eq!(greatest, 2499);
+}
+
+#[test]
+fn a_mask_bans_whatever_else_is_asked() {
+    let logits: Vec<f32> = (0..200).map(|n| n as f32 * 0.1).collect();
+    // Of 200 tokens 3, 64 and 65.
+    let mask = [1 << 3, 0, 0b11, 0, 0, 0, 0];
+    for settings in [
+        plain(),
+        Sampling::GREEDY,
+        Sampling { top_k: 5, ..plain() },
+        Sampling {
+            top_p: 0.99,
+            ..plain()
+        },
+        Sampling {
+            min_p: 0.001,
+            ..plain()
+        },
+        Sampling {
+            logit_bias: vec![(199, 100.0), (4, 100.0)],
+            presence_penalty: 2.0,
+            ..plain()
+        },
+    ] {
+        let mut sampler = Sampler::new(&settings, 0);
+        let mut workspace = Workspace::default();
+        for _ in 0..300 {
+            let id = sampler
+                .choose_among(&logits, Some(&mask), &mut workspace)
+                .unwrap();
+            assert!([3, 64, 65].contains(&id), "{id} with {settings:?}");
+        }
+        assert_eq!(sampler.choose_among(&logits, Some(&[0; 7]), &mut workspace), None);
+        // Words that a mask lacks ban.
+        assert_eq!(
+            sampler.choose_among(&logits, Some(&[1 << 3]), &mut workspace),
+            Some(3)
+        );
+    }
+}
+
+#[test]
+fn a_resumed_sampler_goes_on_as_the_one_that_chose() {
+    let logits: Vec<f32> = (0..500).map(|n| (n as f32 * 0.37).sin() * 3.0).collect();
+    let settings = Sampling {
+        frequency_penalty: 0.7,
+        top_k: 20,
+        ..plain()
+    };
+    let whole = chosen(&settings, &logits, 40);
+    let mut resumed = Sampler::new(&settings, 0);
+    whole[..25].iter().for_each(|id| resumed.resume(*id));
+    let mut workspace = Workspace::default();
+    let rest: Vec<u32> = (0..15)
+        .map(|_| resumed.choose(&logits, &mut workspace).unwrap())
+        .collect();
+    assert_eq!(rest, whole[25..]);
 }
 
 #[test]
@@ -283,21 +344,163 @@ proptest! {
         }
     }
 
-    /// The cut by partial selection keeps what sorting everything would keep.
+    /// However it is computed, the draw is the one of the plain definition: the number drawn lies in the share of the
+    /// chosen token among the kept ones, to within the documented bound.
     #[test]
-    fn the_nucleus_is_that_of_a_full_sort(
-        weights in proptest::collection::vec(0.001f32..1.0, 1..2000), share in 0f32..1.0,
+    fn every_draw_is_that_of_the_naive_model(
+        logits in logits(), allowed in proptest::option::of(proptest::collection::vec(any::<u32>(), 0..150)),
+        temperature in prop_oneof![Just(0.0f32), Just(1.0), 0.01f32..2.0],
+        top_p in prop_oneof![Just(1.0f32), Just(0.0), 0.0f32..1.0],
+        top_k in prop_oneof![Just(0u32), 1u32..60, 1u32..6000],
+        min_p in prop_oneof![Just(0.0f32), 0.0f32..1.0],
+        (presence_penalty, frequency_penalty) in (-2f32..2.0, prop_oneof![Just(0.0f32), -2f32..2.0]),
+        logit_bias in proptest::collection::vec((0u32..5000, -100f32..100.0), 0..5),
+        seed: u64,
     ) {
-        let mut candidates: Vec<Candidate> =
-            (0u32..).zip(&weights).map(|(id, value)| Candidate { id, value: *value }).collect();
-        let total: f64 = candidates.iter().map(|c| f64::from(c.value)).sum();
-        let mut sorted = candidates.clone();
-        sorted.sort_by(likelier);
-        let mut sum = 0.0;
-        let count = sorted.iter().position(|c| { sum += f64::from(c.value); sum >= total * f64::from(share) });
-        sorted.truncate(count.map_or(usize::MAX, |last| last + 1));
-        keep_nucleus(&mut candidates, share);
-        let ids = |list: &[Candidate]| list.iter().map(|c| c.id).collect::<Vec<_>>();
-        prop_assert_eq!(ids(&candidates), ids(&sorted));
+        let settings = Sampling {
+            temperature, top_p, top_k, min_p, presence_penalty, frequency_penalty, seed: Some(seed), logit_bias,
+        };
+        let mut sampler = Sampler::new(&settings, 0);
+        let mut workspace = Workspace::default();
+        let mut random = Random::new(seed);
+        let mut made = Vec::new();
+        for _ in 0..4 {
+            let unit = random.unit();
+            let kept = naive::kept(&settings, &logits, allowed.as_deref(), &made);
+            let id = sampler.choose_among(&logits, allowed.as_deref(), &mut workspace);
+            prop_assert_eq!(id.is_none(), kept.is_empty());
+            let Some(id) = id else { break };
+            let (from, to) = naive::share(&kept, id);
+            prop_assert!(from - 2e-6 <= unit && unit <= to + 2e-6, "{unit} for {id} is not in {from}..{to}");
+            made.push(id);
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_naive_model(logits in logits(), count in 0usize..25) {
+        let numbers: Vec<(u32, f32)> = (0u32..)
+            .zip(logits.iter().copied())
+            .filter(|(_, logit)| *logit > f32::NEG_INFINITY)
+            .collect();
+        prop_assume!(!numbers.is_empty());
+        let greatest = numbers.iter().map(|(_, logit)| *logit).fold(f32::MIN, f32::max);
+        let sum: f64 = numbers.iter().map(|(_, logit)| f64::from(logit - greatest).exp()).sum();
+        let mut sorted = numbers;
+        sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        sorted.truncate(count.min(LOGPROBS_TOP_MAX));
+        let (_, top) = logprobs(&logits, 0, count);
+        prop_assert_eq!(top.len(), sorted.len());
+        for ((id, logprob), (expected, logit)) in top.into_iter().zip(sorted) {
+            prop_assert_eq!(id, expected);
+            let exact = f64::from(logit - greatest) - sum.ln();
+            prop_assert!((f64::from(logprob) - exact).abs() < 1e-4, "{logprob} for {exact}");
+        }
+    }
+}
+
+/// Rows of all lengths and shapes: steep, flat, with ties, holes and what is not a number.
+fn logits() -> impl Strategy<Value = Vec<f32>> {
+    let one = prop_oneof![
+        20 => -20f32..20.0,
+        2 => Just(1.5f32),
+        1 => Just(f32::NAN),
+        1 => Just(f32::NEG_INFINITY),
+    ];
+    let short = proptest::collection::vec(one, 1..200);
+    let long = (1usize..5000, 0.0f32..12.0, any::<u64>()).prop_map(|(length, spread, seed)| {
+        let mut random = Random::new(seed);
+        (0..length)
+            .map(|_| (random.unit() + random.unit() + random.unit() - 1.5) as f32 * spread)
+            .collect()
+    });
+    prop_oneof![short, long]
+}
+
+/// The definition, without a thought for time.
+mod naive {
+    use super::*;
+
+    /// Kept tokens by id, with their weights.
+    pub(super) fn kept(
+        settings: &Sampling,
+        logits: &[f32],
+        allowed: Option<&[u32]>,
+        made: &[u32],
+    ) -> Vec<(u32, f64)> {
+        let is_allowed = |id: u32| {
+            allowed.is_none_or(|words| {
+                words
+                    .get(id as usize / 32)
+                    .is_some_and(|word| word >> (id % 32) & 1 == 1)
+            })
+        };
+        let mut kept: Vec<(u32, f32)> = (0u32..)
+            .zip(logits.iter().copied())
+            .filter(|(id, logit)| !logit.is_nan() && *logit > f32::NEG_INFINITY && is_allowed(*id))
+            .collect();
+        for (id, logit) in &mut kept {
+            let mut delta: f32 = settings
+                .logit_bias
+                .iter()
+                .filter(|(biased, _)| biased == id)
+                .map(|(_, bias)| bias)
+                .sum();
+            let count = made.iter().filter(|made| *made == id).count();
+            if count > 0 {
+                delta -= settings.presence_penalty + settings.frequency_penalty * count as f32;
+            }
+            *logit += delta;
+        }
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let Some((_, greatest)) = kept.first().copied() else {
+            return Vec::new();
+        };
+        if settings.temperature < TEMPERATURE_MIN {
+            kept.truncate(1);
+        }
+        let scale = 1.0 / settings.temperature.max(TEMPERATURE_MIN);
+        let floor = if settings.min_p > 0.0 {
+            settings.min_p.ln().max(WEIGHT_FLOOR)
+        } else {
+            WEIGHT_FLOOR
+        };
+        kept.retain(|(_, logit)| (logit - greatest) * scale >= floor);
+        if settings.top_k > 0 {
+            kept.truncate(settings.top_k as usize);
+        }
+        let mut kept: Vec<(u32, f64)> = kept
+            .into_iter()
+            .map(|(id, logit)| (id, f64::from((logit - greatest) * scale).exp()))
+            .collect();
+        let wanted = kept.iter().map(|(_, weight)| weight).sum::<f64>() * f64::from(settings.top_p);
+        if settings.top_p < 1.0 {
+            let mut sum = 0.0;
+            let last = kept.iter().position(|(_, weight)| {
+                sum += weight;
+                sum >= wanted - 1e-9
+            });
+            kept.truncate(last.map_or(usize::MAX, |last| last + 1));
+        }
+        kept.sort_by_key(|(id, _)| *id);
+        kept
+    }
+
+    /// The interval of the unit that is the token's; empty at no place when it is not kept.
+    pub(super) fn share(kept: &[(u32, f64)], id: u32) -> (f64, f64) {
+        let total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        let before: f64 = kept
+            .iter()
+            .filter(|(other, _)| *other < id)
+            .map(|(_, weight)| weight)
+            .sum();
+        let own: f64 = kept
+            .iter()
+            .filter(|(other, _)| *other == id)
+            .map(|(_, weight)| weight)
+            .sum();
+        if own == 0.0 {
+            return (f64::INFINITY, f64::NEG_INFINITY);
+        }
+        (before / total, (before + own) / total)
     }
 }
