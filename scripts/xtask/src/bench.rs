@@ -1,5 +1,7 @@
 //! `scripts/bench`: measurements as ratios within one run, since machines are shared and noisy.
 
+mod peer;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -12,12 +14,18 @@ use crate::{build, say, tree};
 /// Options of `scripts/bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Measure with that GGUF instead of the demo model.
+    /// Measure with that GGUF instead of the demo model, or with --peer instead of a random one.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Pairs of runs; the middle ratio counts.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pairs: u32,
+    /// Compare the whole product with this llama-server instead, over HTTP: the promises P1 to P18 of
+    /// docs/performance.md, which also says how to build one.
+    #[arg(long, value_name = "FILE")]
+    peer: Option<PathBuf>,
+    #[command(flatten)]
+    against: peer::Options,
 }
 
 const DEMO_WEIGHTS: &str = "image/models/glm4-canary/glm4-canary-f16.gguf";
@@ -37,6 +45,9 @@ const BASELINE_OFF: &[&str] = &[
 /// Runs the benchmarks and keeps their figures.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let tree = tree()?;
+    if let Some(peer) = &options.peer {
+        return peer::run(&tree, peer, options.model.as_deref(), &options.against);
+    }
     build::product(&tree)?;
     let weights = options.model.clone().unwrap_or_else(|| tree.join(DEMO_WEIGHTS));
     let folder = tree.join("target/bench");

@@ -32,7 +32,7 @@ pub(crate) fn product(tree: &Path) -> anyhow::Result<PathBuf> {
     console(tree)?;
     let programs = tree.join("target/release");
     if !programs.join("jingui-engine").exists() {
-        say("building (the first time compiles llama.cpp: about 10 minutes on 2 cores)");
+        say("building (the first time compiles llama.cpp: about 5 minutes on 2 cores)");
     }
     let mut cargo = Command::new("cargo");
     cargo.args(["build", "--release", "--locked"]).current_dir(tree);

@@ -5,7 +5,6 @@
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -19,7 +18,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 use crate::demo::{Control, Demo, Pids, write_private};
-use crate::tools::quietly;
+use crate::vendor::Vendor;
 use crate::{build, say, tree};
 
 /// Options of `scripts/run`.
@@ -43,6 +42,44 @@ pub(crate) struct Options {
     /// Write the contents of demo.json there too, once everything serves.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+/// What only those who measure set.
+#[derive(Debug, Clone, clap::Args)]
+struct Measuring {
+    /// Start the programs of that folder instead of building.
+    #[arg(long, value_name = "DIR", hide = true)]
+    programs: Option<PathBuf>,
+    /// Threads of an engine.
+    #[arg(long, value_name = "N", hide = true)]
+    engine_threads: Option<u32>,
+    /// Streams at once.
+    #[arg(long, value_name = "N", hide = true)]
+    engine_streams: Option<u32>,
+    /// Context of one stream in tokens.
+    #[arg(long, value_name = "N", hide = true)]
+    engine_context_tokens: Option<u32>,
+    /// KV cells of all streams and cached prefixes.
+    #[arg(long, value_name = "N", hide = true)]
+    engine_kv_tokens: Option<u32>,
+}
+
+impl Measuring {
+    /// The same in the words of the supervisor.
+    fn of_supervisor(&self) -> Vec<String> {
+        [
+            ("--engine-threads", self.engine_threads),
+            ("--engine-streams", self.engine_streams),
+            ("--engine-context-tokens", self.engine_context_tokens),
+            ("--engine-kv-tokens", self.engine_kv_tokens),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some([name.to_owned(), value?.to_string()]))
+        .flatten()
+        .collect()
+    }
 }
 
 /// Longest wait until the supervisor answers and the gateway serves.
@@ -58,12 +95,14 @@ const RESTART_PAUSE_MIN: Duration = Duration::from_millis(200);
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A supervisor that lived so long starts with the shortest pause again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
-const DEMO_PACKAGE: &str = "image/models/glm4-canary";
 
 /// Serves until Ctrl-C.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let tree = tree()?;
-    let programs = build::product(&tree)?;
+    let programs = match &options.measuring.programs {
+        Some(folder) => folder.clone(),
+        None => build::product(&tree)?,
+    };
     let stop = stop_on_signals()?;
     let state = prepare_state(options)?;
     let vendor = Vendor::ensure(&tree, &programs)?;
@@ -85,6 +124,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         state,
         stop,
         setup_by_person: options.setup,
+        supervisor_options: options.measuring.of_supervisor(),
         ready_file: options.ready_file.clone(),
     };
     session.serve()
@@ -104,6 +144,8 @@ struct Session {
     model: String,
     vendor_key: PathBuf,
     setup_by_person: bool,
+    /// Further options of the supervisor.
+    supervisor_options: Vec<String>,
     stop: Arc<AtomicBool>,
 }
 
@@ -145,6 +187,7 @@ impl Session {
             .arg("--state")
             .arg(&self.state)
             .args(["--port", &self.port.to_string(), "--bind", &self.bind.to_string()])
+            .args(&self.supervisor_options)
             // Its end tells the supervisor that this program is gone, however it went.
             .arg("--stop-when-stdin-closes")
             .stdin(Stdio::piped())
@@ -380,82 +423,4 @@ fn package_name(package: &Path) -> anyhow::Result<String> {
         .and_then(|it| it.as_str())
         .map(str::to_owned)
         .context("release.json names no model")
-}
-
-/// The development vendor: a key pair below `target/`, made on first use and never shipped.
-struct Vendor {
-    private: PathBuf,
-    public: PathBuf,
-}
-
-impl Vendor {
-    fn ensure(tree: &Path, programs: &Path) -> anyhow::Result<Self> {
-        let folder = tree.join("target/development");
-        let vendor = Self {
-            private: folder.join("vendor.key"),
-            public: folder.join("vendor.pem"),
-        };
-        if !vendor.public.exists() {
-            std::fs::create_dir_all(&folder)?;
-            quietly(
-                Command::new(programs.join("jingui"))
-                    .args(["model", "keygen", "--out"])
-                    .arg(&folder),
-            )?;
-        }
-        Ok(vendor)
-    }
-
-    /// A signed copy of the demo model; its source in the tree stays unsigned.
-    fn sign_demo_package(&self, tree: &Path, programs: &Path) -> anyhow::Result<PathBuf> {
-        let source = tree.join(DEMO_PACKAGE);
-        let package = tree.join("target/development/glm4-canary");
-        let signature = package.join("model.sig");
-        if is_newer_than_all(&signature, &source)? && is_newer_than(&signature, &self.public)? {
-            return Ok(package);
-        }
-        if package.exists() {
-            std::fs::remove_dir_all(&package)?;
-        }
-        std::fs::create_dir_all(&package)?;
-        for entry in std::fs::read_dir(&source)? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), package.join(entry.file_name()))?;
-        }
-        quietly(
-            Command::new(programs.join("jingui"))
-                .args(["model", "sign"])
-                .arg(&package)
-                .arg("--key")
-                .arg(&self.private),
-        )?;
-        Ok(package)
-    }
-
-    /// Puts the public key where the supervisor looks for the vendors it accepts, as the image build would.
-    fn trust_in(&self, state: &Path) -> anyhow::Result<()> {
-        let folder = state.join("trust/vendors");
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
-        std::fs::copy(&self.public, folder.join("development.pem"))?;
-        Ok(())
-    }
-}
-
-fn is_newer_than(file: &Path, other: &Path) -> anyhow::Result<bool> {
-    let Ok(facts) = std::fs::metadata(file) else {
-        return Ok(false);
-    };
-    Ok(facts.modified()? >= std::fs::metadata(other)?.modified()?)
-}
-
-fn is_newer_than_all(file: &Path, folder: &Path) -> anyhow::Result<bool> {
-    for entry in std::fs::read_dir(folder).with_context(|| format!("{} is missing", folder.display()))? {
-        if !is_newer_than(file, &entry?.path())? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

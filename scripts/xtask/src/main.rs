@@ -10,6 +10,7 @@ mod foreground;
 mod fuzz;
 mod suites;
 mod tools;
+mod vendor;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -177,7 +177,12 @@ fn parse_node_version(text: &str) -> Option<(u32, u32)> {
 
 /// A Python with the packages of `requirements.txt`, below `target/tools/python`. Gives its interpreter.
 pub(crate) fn ensure_python(tree: &Path, requirements: &Path) -> anyhow::Result<PathBuf> {
-    let folder = tree.join("target/tools/python");
+    ensure_python_of(tree, "python", requirements)
+}
+
+/// The same below `target/tools/NAME`: one folder holds the packages of one list.
+pub(crate) fn ensure_python_of(tree: &Path, name: &str, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let folder = tree.join("target/tools").join(name);
     let interpreter = folder.join("bin/python");
     let wanted =
         std::fs::read(requirements).with_context(|| format!("{} is missing", requirements.display()))?;

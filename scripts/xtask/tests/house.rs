@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("messages", &[]),
     ("llama", &[]),
     // Not part of the product: drives it from outside.
+    ("load", &[]),
     ("xtask", &["ipc", "trust"]),
     ("e2e", &["audit", "ipc", "trust"]),
 ];
