@@ -508,3 +508,50 @@ impl Entry {
 fn amount_of(bytes: &HostBytes) -> u64 {
     bytes.capacity() as u64
 }
+
+#[cfg(test)]
+impl Shelf {
+    /// Fails when the directory contradicts itself.
+    pub(super) fn check(&self) {
+        let (mut host, mut disk) = (0, 0);
+        let mut slots: HashSet<u32> = self.free_slots.iter().copied().collect();
+        assert_eq!(slots.len(), self.free_slots.len(), "a slot is free twice");
+        for (key, entry) in &self.entries {
+            assert!(
+                entry.host.is_some() || entry.disk.is_some(),
+                "a block that is nowhere"
+            );
+            host += entry.host.as_ref().map_or(0, amount_of);
+            if let Some(place) = entry.disk {
+                disk += 1;
+                assert!(slots.insert(place.slot), "a slot that is used twice");
+            }
+            if entry.parent == BlockKey::ROOT {
+                assert_eq!(entry.block_index, 0);
+            } else {
+                let parent = self
+                    .entries
+                    .get(&entry.parent)
+                    .expect("a block without its parent");
+                assert!(parent.children.contains(key));
+                assert!(
+                    entry.disk.is_none() || parent.disk.is_some(),
+                    "its parent is not on disk"
+                );
+                assert_eq!(parent.tenant, entry.tenant);
+            }
+            let on_disk = entry.children.iter().filter(|child| {
+                self.entries
+                    .get(child)
+                    .expect("a child that is not there")
+                    .disk
+                    .is_some()
+            });
+            assert_eq!(u32::try_from(on_disk.count()), Ok(entry.on_disk_child_count));
+            assert_eq!(entry.host.is_some(), entry.host_rank.is_some());
+            assert_eq!(entry.disk.is_some(), entry.disk_rank.is_some());
+        }
+        assert_eq!((host, disk), (self.host.used(), self.disk.used()));
+        assert_eq!(slots.len() as u64, self.disk.limit(), "a slot is lost");
+    }
+}
