@@ -75,6 +75,8 @@ impl Load {
 pub struct DiskTier {
     /// Most bytes of the file behind [`DISK_TIER_FD`].
     pub bytes_max: u64,
+    /// Digest of the weights as signed. What was computed with other weights is not served, though the file may have it.
+    pub weights_sha256: [u8; 32],
     /// Key under which everything in the file is sealed. Drawn at each start of the supervisor and kept in memory only.
     pub key: TierKey,
 }

@@ -26,6 +26,7 @@ fn shape() -> Shape {
 fn terms(bytes_max: u64) -> DiskTier {
     DiskTier {
         bytes_max,
+        weights_sha256: [0; 32],
         key: TierKey([7; 32]),
     }
 }
@@ -196,6 +197,7 @@ fn another_key_or_another_model_finds_nothing() {
     store_all(&mut open(PLENTY, &file, PLENTY), A, &[1, 2, 3]);
     let other_key = DiskTier {
         bytes_max: PLENTY,
+        weights_sha256: [0; 32],
         key: TierKey([8; 32]),
     };
     let clone = || file.try_clone().expect("a descriptor can be had twice");
