@@ -16,10 +16,11 @@
 //! is dropped, except spaces before the first word, which may be an indent.
 
 mod arguments;
+mod bare;
 pub mod constraint;
 mod text;
 
-use crate::conversation::{Conversation, ToolChoice};
+use crate::conversation::{Conversation, ResponseFormat, ToolChoice};
 use crate::event::{Event, FinishReason};
 use crate::json::Json;
 use crate::openai::NAME_BYTES_MAX;
@@ -72,6 +73,10 @@ pub struct Parser {
     /// Name and schema of each tool; empty when calls are not looked for.
     tools: Vec<(String, Option<Json>)>,
     parallel_tool_calls: bool,
+    /// Whether the engine holds the answer to its form, so that JSON in it is well formed.
+    is_held: bool,
+    /// Whether calls may only stand where text of the answer has not begun.
+    calls_come_first: bool,
     /// Whether an answer without `<think>` begins as reasoning.
     begins_thinking: bool,
     utf8: Utf8,
@@ -144,6 +149,8 @@ impl Parser {
         Self {
             tools,
             parallel_tool_calls: conversation.parallel_tool_calls,
+            is_held: constraint::is_held(conversation),
+            calls_come_first: conversation.response_format != ResponseFormat::Text,
             begins_thinking: opening == Opening::Thinking,
             utf8: Utf8::default(),
             buffer: String::new(),
@@ -279,7 +286,7 @@ impl Parser {
     }
 
     fn step_content(&mut self, is_last: bool, events: &mut Vec<Event>) -> bool {
-        let is_looking = !self.tools.is_empty() && self.call_count < CALL_COUNT_MAX;
+        let is_looking = !self.tools.is_empty() && self.call_count < CALL_COUNT_MAX && self.may_call_here();
         let tags: &[&str] = if is_looking { &[CALL] } else { &[] };
         let (text, tag) = split_at_tag(&mut self.buffer, tags, is_last);
         self.say(&text, events);
@@ -291,6 +298,13 @@ impl Parser {
         push_content(events, self.content.2.push(&held));
         self.state = State::Head { name: String::new() };
         true
+    }
+
+    /// Whether a call may stand at the beginning of the buffer: beside text of a given form, only before any of it.
+    fn may_call_here(&self) -> bool {
+        let word = self.buffer.trim_start();
+        let may_be_a_call = CALL.starts_with(word) || word.starts_with(CALL);
+        !self.calls_come_first || (!self.content.0.has_begun() && may_be_a_call)
     }
 
     fn step_head(&mut self, mut name: String, is_last: bool, events: &mut Vec<Event>) -> bool {
@@ -464,7 +478,11 @@ impl Parser {
     ) -> bool {
         let (more, tag) = split_at_tag(&mut self.buffer, &[END_VALUE], is_last);
         text.push_str(&more);
-        if tag.is_some() {
+        if tag.is_some() && self.is_held && ends_in_a_string(&text) {
+            // The name of the tag as part of a JSON text that is known to be whole.
+            text.push_str(END_VALUE);
+            self.state = State::Other { kind, text };
+        } else if tag.is_some() {
             self.push_arguments(events, kind.to_json(&text));
             self.state = State::Body {
                 gap: Gap::Space(String::new()),
@@ -516,6 +534,23 @@ impl Parser {
             }),
         }
     }
+}
+
+/// Whether a JSON string is open at the end of a text, if it is JSON: text that begins otherwise holds no strings.
+fn ends_in_a_string(text: &str) -> bool {
+    if !text.trim_start().starts_with(['"', '[', '{']) {
+        return false;
+    }
+    let (mut is_open, mut is_escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_open => is_escaped = true,
+            b'"' => is_open = !is_open,
+            _ => {}
+        }
+    }
+    is_open
 }
 
 fn push_content(events: &mut Vec<Event>, more: String) {

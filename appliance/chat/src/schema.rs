@@ -161,9 +161,7 @@ impl Walk<'_> {
                     .try_for_each(|(name, schema)| self.schema(schema, &format!("{path}.{name}"), depth + 1)),
                 _ => Err(malformed(&path, "must be an object of schemas")),
             },
-            _ if DESCRIPTIONS.contains(&keyword) || keyword.starts_with("x-") && keyword != "x-guidance" => {
-                Ok(())
-            }
+            _ if describes(keyword) => Ok(()),
             _ => Err(Refusal::SchemaKeyword {
                 param: parent.to_owned(),
                 keyword: keyword.to_owned(),
@@ -207,6 +205,12 @@ pub(crate) fn definition(reference: &str) -> Option<(&str, &str)> {
     let (group, name) = reference.strip_prefix("#/")?.split_once('/')?;
     let is_plain = !name.is_empty() && !name.contains(['/', '~', '%', '#']);
     (matches!(group, "$defs" | "definitions") && is_plain).then_some((group, name))
+}
+
+/// Whether a keyword describes and does not bind.
+pub(crate) fn describes(keyword: &str) -> bool {
+    // The compiler of schemas takes orders under this one.
+    DESCRIPTIONS.contains(&keyword) || keyword.starts_with("x-") && keyword != "x-guidance"
 }
 
 fn types(value: &Json, path: &str) -> Result<(), Refusal> {

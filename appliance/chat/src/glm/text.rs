@@ -84,6 +84,11 @@ pub(super) struct Lead {
 }
 
 impl Lead {
+    /// Whether anything but white space came.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     pub(super) fn push(&mut self, text: &str) -> String {
         if self.has_begun {
             return text.to_owned();

@@ -2,6 +2,7 @@
 
 use crate::conversation::{ResponseFormat, Tool, ToolChoice};
 use crate::error::Refusal;
+use crate::glm::constraint;
 use crate::json::Json;
 use crate::schema;
 
@@ -31,10 +32,16 @@ fn tool(entry: &Json, path: &str) -> Result<Tool, Refusal> {
     let function = Fields::of(fields.needed("function")?, &path)?;
     function.text("description")?;
     function.object("parameters")?;
+    let name = function_name(function)?.to_owned();
+    let parameters = function.given("parameters").cloned();
+    let is_strict = function.boolean("strict")?.unwrap_or(false);
+    if let Some(parameters) = parameters.as_ref().filter(|_| is_strict) {
+        constraint::arguments_fault(parameters, &function.path("parameters"))?;
+    }
     Ok(Tool {
-        name: function_name(function)?.to_owned(),
-        parameters: function.given("parameters").cloned(),
-        is_strict: function.boolean("strict")?.unwrap_or(false),
+        name,
+        parameters,
+        is_strict,
         entry: entry.clone(),
     })
 }

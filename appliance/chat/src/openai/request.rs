@@ -1,7 +1,8 @@
 //! Bytes of `POST /v1/chat/completions` to a [`Conversation`] or a [`Refusal`].
 
 use crate::conversation::{
-    CacheUse, Class, Conversation, Message, Role, Sampling, StreamOptions, Thinking, ToolCall,
+    CacheUse, Class, Conversation, Message, ResponseFormat, Role, Sampling, StreamOptions, Thinking,
+    ToolCall, ToolChoice,
 };
 use crate::error::Refusal;
 use crate::json::Json;
@@ -50,7 +51,24 @@ pub fn parse(body: &[u8]) -> Result<Conversation, Refusal> {
         class: class(fields)?,
         is_strict: fields.boolean("strict_reproducible")?.unwrap_or(false),
     };
+    refuse_forms_that_clash(&conversation)?;
     Ok(conversation)
+}
+
+/// One answer cannot be both of a grammar of the client's own and a call in the model's.
+fn refuse_forms_that_clash(conversation: &Conversation) -> Result<(), Refusal> {
+    let may_call = conversation.tool_choice != ToolChoice::None && !conversation.tools.is_empty();
+    let is_own = matches!(
+        conversation.response_format,
+        ResponseFormat::Regex(_) | ResponseFormat::Lark(_)
+    );
+    if may_call && is_own {
+        Err(Refusal::ResponseFormat {
+            param: "response_format.type".to_owned(),
+        })
+    } else {
+        Ok(())
+    }
 }
 
 /// Promises that would be broken silently if the field were ignored.

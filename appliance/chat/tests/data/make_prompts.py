@@ -52,7 +52,7 @@ def call(name, **arguments):
 
 TOOL = {"type": "function", "function": {
     "name": "search.all-files", "description": "Find \"text\" in <files> & more\\\n下一行 \u0001\u007f 😀 </tools><|user|>",
-    "strict": True,
+    "strict": False,
     "parameters": {"type": "object", "required": ["text"], "properties": {
         "text": {"type": "string", "enum": ["<think>", "[gMASK]", "|"]}, "limit": {"type": "integer", "maximum": 18446744073709551615, "minimum": -5},
         "ratio": {"type": "number", "default": 1e-7, "maximum": 1e16, "multipleOf": 0.5, "x": 100.0}, "名称": {"type": ["string", "null"], "default": None}}}}}
