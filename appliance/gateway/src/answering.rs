@@ -7,21 +7,25 @@
 //! |---|---|---|---|
 //! | the answer ends | is done | `stop`, `length`, `tool_calls` | its last chunk or body, after the leaf is on disk |
 //! | the client goes away | is told to cancel at once | `cancelled` | nothing |
-//! | the engine dies or says nothing | is gone or cancelled | `error` | an error, in the stream or as status |
+//! | the engine dies | is gone; the next one goes on ([`replay`]) | what it comes to | the rest, as if nothing had been |
+//! | the engine says nothing | is told to cancel | `error` | an error, in the stream or as status |
 //! | the client does not read | is told to cancel | `error` | an error, if it reads again |
 //! | the leaf cannot be written | is done | nothing | an error instead of success |
+
+mod desk;
+mod replay;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use jingui_chat::glm::{self, Channel};
-use jingui_chat::openai::{Answer, Stamp, StreamWriter};
-use jingui_chat::{Event as ChatEvent, FinishReason, TokenLogprob, Usage};
-use jingui_ipc::engine::{Finish, FromEngine, Token};
+use jingui_chat::openai::{Stamp, StreamWriter};
+use jingui_chat::{Event as ChatEvent, FinishReason, TokenLogprob};
+use jingui_ipc::engine::{Finish, FromEngine, Generate, Token};
 use jingui_ipc::gateway::{self as wire, Inference, Outcome, Record};
 use jingui_messages::Language;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::answers::error_body;
@@ -29,7 +33,14 @@ use crate::chat::Asker;
 use crate::commitments::{Salt, content_of, note_leaf};
 use crate::engines::{EngineLink, Lost, Stream};
 use crate::gateway::Gateway;
+use crate::quarantine::Suspect;
 use crate::refusals::Refusal;
+
+use desk::{Desk, Way};
+use replay::{Attempt, Phase};
+
+pub use desk::Outlet;
+pub use replay::{ENGINE_AWAIT_MAX, REPLAY_COUNT_MAX};
 
 /// Chunks of a stream that may wait for its client.
 pub const CHUNK_COUNT_MAX: usize = 64;
@@ -47,6 +58,8 @@ pub const CLIENT_STALL_TIME_MAX: Duration = Duration::from_secs(30);
 pub const RECORD_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes that are gathered into one chunk while events come faster than the client reads.
 const CHUNK_BYTES_MAX: usize = 16 * 1024;
+/// The engine's code for streams that it ends because it was told to go.
+const ENGINE_DRAINING: &str = "engine.draining";
 
 /// Time bounds of an answer. [`Default`] gives the constants of this module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +70,8 @@ pub struct AnswerLimits {
     pub head_time: Duration,
     /// [`ENGINE_SILENCE_MAX`].
     pub engine_silence: Duration,
+    /// [`ENGINE_AWAIT_MAX`].
+    pub engine_await: Duration,
     /// [`CLIENT_STALL_TIME_MAX`].
     pub client_stall_time: Duration,
     /// [`RECORD_TIME_MAX`].
@@ -69,73 +84,27 @@ impl Default for AnswerLimits {
             keep_alive_period: KEEP_ALIVE_PERIOD,
             head_time: HEAD_TIME_MAX,
             engine_silence: ENGINE_SILENCE_MAX,
+            engine_await: ENGINE_AWAIT_MAX,
             client_stall_time: CLIENT_STALL_TIME_MAX,
             record_time: RECORD_TIME_MAX,
         }
     }
 }
 
-/// Where the answer goes.
-#[derive(Debug)]
-pub struct Outlet {
-    way: Way,
-}
-
-#[derive(Debug)]
-enum Way {
-    Whole(oneshot::Sender<Result<String, Refusal>>),
-    Chunks {
-        /// Taken when the status is decided.
-        head: Option<oneshot::Sender<Result<(), Refusal>>>,
-        chunks: mpsc::Sender<Bytes>,
-        include_usage: bool,
-    },
-}
-
-impl Outlet {
-    /// One body.
-    #[must_use]
-    pub fn whole(sender: oneshot::Sender<Result<String, Refusal>>) -> Self {
-        Self {
-            way: Way::Whole(sender),
-        }
-    }
-
-    /// A stream: `head` decides the status, `chunks` are the body.
-    #[must_use]
-    pub fn chunks(
-        head: oneshot::Sender<Result<(), Refusal>>,
-        chunks: mpsc::Sender<Bytes>,
-        include_usage: bool,
-    ) -> Self {
-        Self {
-            way: Way::Chunks {
-                head: Some(head),
-                chunks,
-                include_usage,
-            },
-        }
-    }
-
-    /// Resolves when the client is gone.
-    async fn closed(&mut self) {
-        match &mut self.way {
-            Way::Whole(sender) => sender.closed().await,
-            Way::Chunks { chunks, .. } => chunks.closed().await,
-        }
-    }
-}
-
-/// One running request.
-pub struct Answering {
+/// A request to be answered.
+pub struct Question {
     /// The gateway.
     pub gateway: Arc<Gateway>,
     /// Engine that answers.
     pub link: Arc<EngineLink>,
-    /// The running stream.
-    pub stream: Stream,
+    /// The running stream; `None` when the engine was gone, and the next one is waited for.
+    pub stream: Option<Stream>,
+    /// What the engine was told.
+    pub generate: Generate,
     /// Parser of the model's dialect.
     pub parser: glm::Parser,
+    /// Which parameter is at fault when the engine refuses the form of the answer.
+    pub form_param: &'static str,
     /// What every chunk carries.
     pub stamp: Stamp,
     /// Salt of the commitments.
@@ -146,10 +115,32 @@ pub struct Answering {
     pub request_id: String,
     /// The body of the request.
     pub prompt_content: Bytes,
-    /// Whether log probabilities were asked for.
-    pub with_logprobs: bool,
     /// Language of the client.
     pub language: Language,
+}
+
+/// One running request.
+struct Answering {
+    gateway: Arc<Gateway>,
+    link: Arc<EngineLink>,
+    /// The try that runs.
+    attempt: Option<Attempt>,
+    /// What the engine is told. [`Generate::resume`] grows with the answer.
+    generate: Generate,
+    parser: glm::Parser,
+    form_param: &'static str,
+    stamp: Stamp,
+    salt: Salt,
+    asker: Asker,
+    request_id: String,
+    prompt_content: Bytes,
+    language: Language,
+    /// Engines that went on after the first.
+    replay_count: u32,
+    /// There while an engine's death may be this request's doing.
+    suspect: Option<Suspect>,
+    /// When a request whose engine died is given up if no other went on.
+    go_on_until: Instant,
 }
 
 /// How generating ended.
@@ -160,138 +151,212 @@ enum End {
     Refused(Refusal),
 }
 
-/// What the task works with beside what it was given.
-struct Desk {
-    outlet: Outlet,
-    writer: StreamWriter,
-    /// Whole events that were not handed to the client yet.
-    pending: String,
-    answer: Answer,
-    usage: Usage,
-    last_event_at: Instant,
+/// What follows from an event.
+#[derive(Debug)]
+enum Turn {
+    /// Nothing more comes.
+    End(End),
+    /// The engine is gone, or ends the stream because it goes.
+    Died {
+        /// Whether it was working on this request and fell.
+        was_worked_on: bool,
+    },
+    /// The engine has no place for a request that another engine had admitted.
+    Full {
+        /// Pause that it asks for.
+        retry_after: Duration,
+    },
 }
 
-impl Answering {
-    /// Runs the request to its end. `turn` and `share` are held until then.
-    pub async fn run(
-        mut self,
+impl Question {
+    /// Answers it to its end. `turn` and `share` are held until then.
+    pub async fn answer(
+        self,
         outlet: Outlet,
         turn: OwnedSemaphorePermit,
         share: Option<OwnedSemaphorePermit>,
     ) {
-        let include_usage = matches!(
-            outlet.way,
-            Way::Chunks {
-                include_usage: true,
-                ..
-            }
-        );
-        let mut desk = Desk {
-            outlet,
-            writer: StreamWriter::new(self.stamp.clone(), include_usage),
-            pending: String::new(),
-            answer: Answer::new(),
-            usage: Usage::default(),
-            last_event_at: Instant::now(),
+        let mut desk = Desk::new(outlet, &self.stamp, self.gateway.limits.answer.clone());
+        let mut answering = Answering {
+            gateway: self.gateway,
+            link: self.link,
+            attempt: self.stream.map(Attempt::new),
+            generate: self.generate,
+            parser: self.parser,
+            form_param: self.form_param,
+            stamp: self.stamp,
+            salt: self.salt,
+            asker: self.asker,
+            request_id: self.request_id,
+            prompt_content: self.prompt_content,
+            language: self.language,
+            replay_count: 0,
+            suspect: None,
+            go_on_until: Instant::now(),
         };
-        let end = self.generate(&mut desk).await;
-        if !matches!(end, End::Finished(_)) || self.parser.is_stopped() {
-            self.cancel(&mut desk).await;
+        let end = answering.generate(&mut desk).await;
+        if !matches!(end, End::Finished(_)) || answering.parser.is_stopped() {
+            answering.cancel(&mut desk).await;
         }
-        let recorded = self.record(&desk, &end).await;
-        self.say_last(desk, end, recorded).await;
+        // Nobody waits for the trial of a request that has ended.
+        answering.suspect = None;
+        let recorded = answering.record(&desk, &end).await;
+        answering.say_last(desk, end, recorded).await;
         drop((turn, share));
     }
+}
 
-    /// Takes events until the answer ends, the client goes, or a bound is passed.
+impl Answering {
+    /// Takes events of one engine after the other until the answer ends, the client goes, or a bound is passed.
     async fn generate(&mut self, desk: &mut Desk) -> End {
-        let limits = self.gateway.limits.answer.clone();
-        let began_at = Instant::now();
-        let mut keep_alive =
-            tokio::time::interval_at(began_at + limits.keep_alive_period, limits.keep_alive_period);
         loop {
-            let is_headless = matches!(desk.outlet.way, Way::Chunks { head: Some(_), .. });
-            let has_begun = matches!(desk.outlet.way, Way::Chunks { head: None, .. });
-            let event = tokio::select! {
-                biased;
-                () = desk.outlet.closed() => return End::ClientGone,
-                () = self.gateway.cut.wait() => return End::Refused(Refusal::Stopping),
-                event = self.stream.next() => event,
-                () = tokio::time::sleep_until(began_at + limits.head_time), if is_headless => {
-                    desk.begin();
-                    continue;
-                }
-                _ = keep_alive.tick(), if has_begun => {
-                    desk.pending.push_str(StreamWriter::keep_alive());
-                    if let Err(end) = desk.hand_over(&limits).await {
-                        return end;
-                    }
-                    continue;
-                }
-                () = tokio::time::sleep_until(desk.last_event_at + limits.engine_silence) => {
-                    return End::Refused(Refusal::EngineSilent);
-                }
+            let turn = match &mut self.attempt {
+                None => Turn::Died { was_worked_on: false },
+                Some(_) => self.follow(desk).await,
             };
-            desk.last_event_at = Instant::now();
-            keep_alive.reset();
-            let mut next = Some(event);
-            // Whatever has come meanwhile goes out together.
-            while let Some(event) = next.take() {
-                if let Some(end) = self.take(desk, event) {
-                    return match desk.hand_over(&limits).await {
-                        Err(gone) if !matches!(end, End::Refused(_)) => gone,
-                        _ => end,
-                    };
-                }
-                if desk.pending.len() < CHUNK_BYTES_MAX {
-                    next = self.stream.next_ready();
-                }
-            }
-            if let Err(end) = desk.hand_over(&limits).await {
+            let went_on = match turn {
+                Turn::End(end) => return end,
+                Turn::Died { was_worked_on } => self.replay(desk, was_worked_on).await,
+                Turn::Full { retry_after } => self.ask_again(desk, retry_after).await,
+            };
+            if let Err(end) = went_on {
                 return end;
             }
         }
     }
 
-    /// Takes one event; `Some` when it was the last.
-    fn take(&mut self, desk: &mut Desk, event: Result<FromEngine, Lost>) -> Option<End> {
+    /// Takes events of the present engine.
+    async fn follow(&mut self, desk: &mut Desk) -> Turn {
+        let silence = self.gateway.limits.answer.engine_silence;
+        loop {
+            let Some(attempt) = &mut self.attempt else {
+                return Turn::Died { was_worked_on: false };
+            };
+            let next = tokio::time::timeout(silence, attempt.stream.next());
+            let event = match desk.meanwhile(&self.gateway, next).await {
+                Err(end) => return Turn::End(end),
+                Ok(Err(_)) => return Turn::End(End::Refused(Refusal::EngineSilent)),
+                Ok(Ok(event)) => event,
+            };
+            let mut next = Some(event);
+            // Whatever has come meanwhile goes out together.
+            while let Some(event) = next.take() {
+                if let Some(turn) = self.take(desk, event) {
+                    return match desk.hand_over().await {
+                        Err(gone) if !matches!(turn, Turn::End(End::Refused(_))) => Turn::End(gone),
+                        _ => turn,
+                    };
+                }
+                if desk.pending.len() < CHUNK_BYTES_MAX {
+                    next = self.attempt.as_mut().and_then(|it| it.stream.next_ready());
+                }
+            }
+            if let Err(end) = desk.hand_over().await {
+                return Turn::End(end);
+            }
+        }
+    }
+
+    /// Takes one event; `Some` when no other comes from this engine.
+    fn take(&mut self, desk: &mut Desk, event: Result<FromEngine, Lost>) -> Option<Turn> {
+        let Ok(event) = event else {
+            return Some(self.lost());
+        };
         match event {
-            Err(Lost) if self.link.is_gone() => Some(End::Refused(Refusal::EngineRestarting)),
-            Err(Lost) => Some(End::Refused(Refusal::ClientTooSlow)),
-            Ok(FromEngine::Accepted { prompt_tokens, .. }) => {
+            FromEngine::Accepted { prompt_tokens, .. } => {
                 desk.usage.prompt_tokens = u64::from(prompt_tokens);
+                self.enter(Phase::Waiting);
+                None
+            }
+            FromEngine::Queued {
+                ahead_count,
+                estimate_ms,
+                ..
+            } => {
+                self.enter(Phase::Waiting);
+                desk.queued(ahead_count, estimate_ms);
+                None
+            }
+            FromEngine::Started { cached_tokens, .. } => {
+                self.enter(Phase::Running);
+                self.count_cached(desk, cached_tokens);
                 desk.begin();
                 None
             }
-            Ok(FromEngine::Queued { .. } | FromEngine::Started { .. }) => None,
-            Ok(FromEngine::Token(token)) => {
+            FromEngine::Token(token) => {
+                self.enter(Phase::Running);
                 self.take_token(desk, *token);
-                if self.parser.is_stopped() {
-                    return Some(End::Finished(self.parser.finish_reason(false)));
-                }
-                None
+                self.parser
+                    .is_stopped()
+                    .then(|| Turn::End(End::Finished(self.parser.finish_reason(false))))
             }
-            Ok(FromEngine::Done {
+            FromEngine::Done {
                 finish,
                 prompt_tokens,
                 completion_tokens,
+                cached_tokens,
                 ..
-            }) => {
+            } => Some(self.take_done(desk, finish, [prompt_tokens, completion_tokens, cached_tokens])),
+        }
+    }
+
+    fn lost(&self) -> Turn {
+        if !self.link.is_gone() {
+            return Turn::End(End::Refused(Refusal::ClientTooSlow));
+        }
+        Turn::Died {
+            was_worked_on: self.attempt.as_ref().is_some_and(Attempt::was_worked_on),
+        }
+    }
+
+    fn take_done(
+        &mut self,
+        desk: &mut Desk,
+        finish: Finish,
+        [prompt_tokens, completion_tokens, cached_tokens]: [u32; 3],
+    ) -> Turn {
+        match finish {
+            // Only we cancel, and then nobody asks what came; anything else is the engine going down.
+            Finish::Cancelled => Turn::Died { was_worked_on: false },
+            Finish::Failed { code } if code == ENGINE_DRAINING => Turn::Died { was_worked_on: false },
+            Finish::Overloaded { retry_after_ms } if self.replay_count > 0 => Turn::Full {
+                retry_after: Duration::from_millis(retry_after_ms),
+            },
+            finish => {
+                self.count_cached(desk, cached_tokens);
                 desk.count(prompt_tokens, completion_tokens);
-                Some(self.judge(desk, finish))
+                Turn::End(self.judge(desk, finish))
             }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.phase = phase;
+        }
+    }
+
+    /// What the first engine had of the prompt counts; that a later one finds more is no merit of the client's.
+    fn count_cached(&self, desk: &mut Desk, cached_tokens: u32) {
+        if self.replay_count == 0 {
+            desk.usage.cached_tokens = u64::from(cached_tokens);
         }
     }
 
     fn take_token(&mut self, desk: &mut Desk, token: Token) {
         let piece = self.parser.push(&token.bytes);
+        self.generate.resume.push(token.id);
+        if let Some(attempt) = &mut self.attempt {
+            attempt.token_count = attempt.token_count.saturating_add(1);
+        }
+        self.clear_after_progress();
         desk.usage.completion_tokens += 1;
         if piece.channel == Channel::Reasoning {
             desk.usage.reasoning_tokens += 1;
         }
         desk.begin();
         piece.events.into_iter().for_each(|event| desk.add(event));
-        if self.with_logprobs
+        if self.generate.logprobs.is_some()
             && piece.channel == Channel::Content
             && !token.bytes.is_empty()
             && let Some(logprobs) = token.logprobs
@@ -314,7 +379,6 @@ impl Answering {
                 self.parser.finish().into_iter().for_each(|event| desk.add(event));
                 End::Finished(self.parser.finish_reason(was_cut))
             }
-            // Only we cancel, and then nobody asks what came; anything else is the engine going down.
             Finish::Cancelled => End::Refused(Refusal::EngineRestarting),
             Finish::TooLong {
                 prompt_tokens,
@@ -323,18 +387,23 @@ impl Answering {
                 prompt_tokens,
                 context_tokens,
             }),
-            Finish::Overloaded { .. } => End::Refused(Refusal::Overloaded),
-            Finish::Refused { code } => End::Refused(Refusal::EngineRefused { code }),
+            Finish::Overloaded { retry_after_ms } => End::Refused(Refusal::QueueFull {
+                retry_after: Duration::from_millis(retry_after_ms),
+            }),
+            Finish::Refused { code } => End::Refused(Refusal::of_engine(code, self.form_param)),
             Finish::Failed { code } => End::Refused(Refusal::EngineFailed { code }),
         }
     }
 
     /// Tells the engine to stop and waits for its last word, which has the counts.
     async fn cancel(&mut self, desk: &mut Desk) {
-        self.stream.cancel();
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        attempt.stream.cancel();
         let last_word = async {
             loop {
-                match self.stream.next().await {
+                match attempt.stream.next().await {
                     Ok(FromEngine::Done {
                         prompt_tokens,
                         completion_tokens,
@@ -413,7 +482,13 @@ impl Answering {
         match outlet.way {
             Way::Whole(sender) => {
                 let body = outcome.map(|(reason, produce_id)| {
-                    answer.to_body(&self.stamp, reason, usage, self.with_logprobs, Some(&produce_id))
+                    answer.to_body(
+                        &self.stamp,
+                        reason,
+                        usage,
+                        self.generate.logprobs.is_some(),
+                        Some(&produce_id),
+                    )
                 });
                 // A client that went away meanwhile needs no answer.
                 let _ = sender.send(body);
@@ -440,51 +515,6 @@ impl Answering {
                 let time = self.gateway.limits.answer.client_stall_time;
                 let _ = tokio::time::timeout(time, chunks.send(Bytes::from(last))).await;
             }
-        }
-    }
-}
-
-impl Desk {
-    /// Decides for status 200 and says the role, once.
-    fn begin(&mut self) {
-        if let Way::Chunks { head, .. } = &mut self.outlet.way
-            && let Some(head) = head.take()
-        {
-            // A client that is gone shows in `closed`.
-            let _ = head.send(Ok(()));
-            self.pending.push_str(&self.writer.start());
-        }
-    }
-
-    fn add(&mut self, event: ChatEvent) {
-        if matches!(self.outlet.way, Way::Chunks { .. }) {
-            self.pending.push_str(&self.writer.piece(&event));
-        }
-        self.answer.add(event);
-    }
-
-    fn count(&mut self, prompt_tokens: u32, completion_tokens: u32) {
-        self.usage.prompt_tokens = u64::from(prompt_tokens);
-        self.usage.completion_tokens = u64::from(completion_tokens);
-        self.usage.reasoning_tokens = self.usage.reasoning_tokens.min(self.usage.completion_tokens);
-    }
-
-    /// Hands what is pending to the client, if it is a stream.
-    async fn hand_over(&mut self, limits: &AnswerLimits) -> Result<(), End> {
-        let Way::Chunks {
-            chunks, head: None, ..
-        } = &self.outlet.way
-        else {
-            return Ok(());
-        };
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let chunk = Bytes::from(std::mem::take(&mut self.pending));
-        match tokio::time::timeout(limits.client_stall_time, chunks.send(chunk)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(End::ClientGone),
-            Err(_) => Err(End::Refused(Refusal::ClientTooSlow)),
         }
     }
 }

@@ -1,14 +1,12 @@
 //! Answers as HTTP: refusals in the form of the caller's family, and the headers that every answer has.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Response, StatusCode};
 use jingui_chat::ErrorBody;
 use jingui_messages::{Language, explain};
 
-use crate::refusals::{Refusal, Retry, allow};
+use crate::refusals::{Refusal, Retry, allow, whole_seconds};
 use crate::schema::Problem;
 
 /// Name of the header that carries the request id.
@@ -133,10 +131,6 @@ pub fn refuse(refusal: &Refusal, family: Family, language: Language, request_id:
         }
     }
     answer
-}
-
-fn whole_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// The error object of the OpenAI interface.

@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions` and `POST /api/chat`: from the body to a running stream.
 //!
-//! Up to [`EngineLink::start`](crate::engines::EngineLink::start) a refusal leaves nothing behind. From there on one task
-//! owns the request ([`crate::answering`]) and leaves exactly one `infer.request` leaf, however it ends.
+//! Until the request is with an engine, or waits for the next one, a refusal leaves nothing behind. From there on one
+//! task owns it ([`crate::answering`]) and leaves exactly one `infer.request` leaf, however it ends.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
 use axum::http::{Response, StatusCode};
+use jingui_chat::conversation::StreamOptions;
 use jingui_chat::openai::{self, Stamp};
-use jingui_chat::{Conversation, Prompt, glm};
 use jingui_ipc::control::Role;
-use jingui_ipc::engine::{Generate, Sampling, Segment};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::answering::{Answering, CHUNK_COUNT_MAX, Outlet};
+use crate::answering::{CHUNK_COUNT_MAX, Outlet, Question};
 use crate::answers::text;
 use crate::call::{Call, Caller};
 use crate::commitments::Salt;
 use crate::engines::{EngineLink, Found, StartFailure};
 use crate::gateway::Gateway;
+use crate::orders::{Order, order};
 use crate::refusals::Refusal;
 use crate::sessions::hex;
 
@@ -33,29 +33,38 @@ pub async fn complete(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body
     gateway.require_audit().await?;
     let (call, asked) = read(Arc::clone(&gateway), call).await?;
     let Asked {
-        conversation,
-        prompt,
+        stream: options,
+        model,
+        order,
         link,
     } = asked;
-    let answering = Answering {
+    gateway.quarantine.settled().await;
+    let stream = match link.start(&order.generate) {
+        Ok(stream) => Some(stream),
+        // The next engine is waited for, like that of a request whose engine dies later.
+        Err(StartFailure::Gone) => None,
+        Err(failure) => return Err(failure.into()),
+    };
+    let question = Question {
         asker: Asker::of(&call),
-        stamp: stamp(&gateway, &conversation, &link)?,
+        stamp: stamp(&gateway, model, &link)?,
         salt: Salt::draw().map_err(|_| Refusal::Internal {
             code: "system.randomness.missing",
         })?,
-        parser: glm::Parser::new(&conversation, prompt.opening()),
-        with_logprobs: conversation.logprobs.is_some(),
-        stream: start(&link, &conversation, prompt)?,
+        generate: order.generate,
+        parser: order.parser,
+        form_param: order.form_param,
+        stream,
         request_id: call.request_id,
         prompt_content: call.body,
         language: call.language,
         link,
         gateway,
     };
-    match conversation.stream {
+    match options {
         None => {
             let (sender, answer) = oneshot::channel();
-            tokio::spawn(answering.run(Outlet::whole(sender), turn, call.share));
+            tokio::spawn(question.answer(Outlet::whole(sender), turn, call.share));
             let body = answer.await.map_err(|_| Refusal::Internal {
                 code: "api.engine.failed",
             })??;
@@ -65,7 +74,7 @@ pub async fn complete(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body
             let (head, begun) = oneshot::channel();
             let (chunks, mut coming) = mpsc::channel(CHUNK_COUNT_MAX);
             let outlet = Outlet::chunks(head, chunks, options.include_usage);
-            tokio::spawn(answering.run(outlet, turn, call.share));
+            tokio::spawn(question.answer(outlet, turn, call.share));
             // While this waits, `coming` shows the task whether the client is still there.
             begun.await.map_err(|_| Refusal::Internal {
                 code: "api.engine.failed",
@@ -135,8 +144,9 @@ impl Asker {
 }
 
 struct Asked {
-    conversation: Conversation,
-    prompt: Prompt,
+    stream: Option<StreamOptions>,
+    model: String,
+    order: Order,
     link: Arc<EngineLink>,
 }
 
@@ -145,8 +155,8 @@ async fn read(gateway: Arc<Gateway>, call: Call) -> Result<(Call, Asked), Refusa
     let reading = tokio::task::spawn_blocking(move || {
         let conversation = openai::parse(&call.body)?;
         let link = match gateway.engines.find(&conversation.model) {
-            Found::Serving(link) => link,
-            Found::Restarting => return Err(Refusal::EngineRestarting),
+            // Of an engine that is gone the template is still known.
+            Found::Serving(link) | Found::Restarting(link) => link,
             Found::NothingYet => return Err(Refusal::ModelLoading),
             Found::Unknown => {
                 return Err(Refusal::ModelUnknown {
@@ -154,73 +164,34 @@ async fn read(gateway: Arc<Gateway>, call: Call) -> Result<(Call, Asked), Refusa
                 });
             }
         };
-        let template = link.template().map_err(Refusal::from)?;
-        let prompt = template
-            .render(&conversation)
-            .map_err(|error| Refusal::from(&error))?;
-        Ok((
-            call,
-            Asked {
-                conversation,
-                prompt,
-                link,
-            },
-        ))
+        let order = order(&link, &conversation, gateway.tenants.of(&call.caller))?;
+        let asked = Asked {
+            stream: conversation.stream,
+            model: conversation.model,
+            order,
+            link,
+        };
+        Ok((call, asked))
     });
     reading.await.map_err(|_| Refusal::Internal {
         code: "chat.template.failed",
     })?
 }
 
-fn stamp(gateway: &Gateway, conversation: &Conversation, link: &EngineLink) -> Result<Stamp, Refusal> {
+fn stamp(gateway: &Gateway, model: String, link: &EngineLink) -> Result<Stamp, Refusal> {
     let id = jingui_trust::random::bytes::<16>().map_err(|_| Refusal::Internal {
         code: "system.randomness.missing",
     })?;
-    let package: String = link.model().package_digest.chars().take(12).collect();
     Ok(Stamp {
         id: format!("chatcmpl-{}", hex(&id)),
         created: gateway.clock.unix_seconds(),
-        model: conversation.model.clone(),
-        system_fingerprint: format!("jingui-{}-{package}", env!("CARGO_PKG_VERSION")),
+        model,
+        system_fingerprint: fingerprint(link),
     })
 }
 
-fn start(
-    link: &Arc<EngineLink>,
-    conversation: &Conversation,
-    prompt: Prompt,
-) -> Result<crate::engines::Stream, Refusal> {
-    let sampling = &conversation.sampling;
-    let generate = Generate {
-        // Chosen by the link.
-        stream: 0,
-        prompt: prompt
-            .into_segments()
-            .into_iter()
-            .map(|segment| match segment {
-                jingui_chat::Segment::Scaffold(text) => Segment::Scaffold(text),
-                jingui_chat::Segment::Text(text) => Segment::Text(text),
-            })
-            .collect(),
-        completion_tokens_max: conversation.completion_tokens_max,
-        sampling: Sampling {
-            temperature: sampling.temperature,
-            top_p: sampling.top_p,
-            top_k: sampling.top_k,
-            min_p: sampling.min_p,
-            presence_penalty: sampling.presence_penalty,
-            frequency_penalty: sampling.frequency_penalty,
-            seed: sampling.seed,
-            logit_bias: sampling.logit_bias.clone(),
-        },
-        logprobs: conversation.logprobs,
-        ..Generate::new(0, Vec::new())
-    };
-    link.start(generate).map_err(|failure| match failure {
-        StartFailure::Gone => Refusal::EngineRestarting,
-        StartFailure::Overloaded => Refusal::Overloaded,
-        StartFailure::TooLong => Refusal::BodyTooLarge {
-            bytes_max: crate::routes::CHAT_BODY_BYTES_MAX,
-        },
-    })
+/// Names the software and the package that answers.
+pub(crate) fn fingerprint(link: &EngineLink) -> String {
+    let package: String = link.model().package_digest.chars().take(12).collect();
+    format!("jingui-{}-{package}", env!("CARGO_PKG_VERSION"))
 }

@@ -1,8 +1,10 @@
-//! The links to the engines, and which models they serve.
+//! The links to the engines, and which of them answers.
 //!
+//! An engine is introduced first and answers nobody; golden prompts are asked of it then. The supervisor promotes it,
+//! and from then on it answers every new request and no other does: streams that run on the one before end there.
 //! One task reads each engine's socket and gives every stream its own events; one writes. A stream that is dropped
-//! before its end is cancelled at once. When the socket closes, every stream of it ends with [`Lost`], and the model
-//! is known as gone until it comes back, so that clients are told to wait and not that it does not exist.
+//! before its end is cancelled at once. When the socket closes, every stream of it ends with [`Lost`]; who wants to go
+//! on waits with [`Engines::follow`] for the next engine of the same package.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -16,7 +18,7 @@ use jingui_ipc::gateway::Engine;
 use jingui_ipc::status::ModelFacts;
 use jingui_ipc::{Decoder, encode};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::closing::Closing;
 use crate::supervisor::write_until_closed;
@@ -29,16 +31,20 @@ pub const EVENT_COUNT_MAX: usize = 4096;
 const OUTBOX_COUNT_MAX: usize = 2 * STREAM_COUNT_MAX;
 const READ_BYTES: usize = 64 * 1024;
 
-/// All models the gateway knows of.
+/// All engines the gateway knows of.
 #[derive(Debug, Default)]
 pub struct Engines {
-    by_digest: RwLock<BTreeMap<String, Place>>,
+    places: RwLock<Places>,
+    /// Counts what happens to [`Places`], for those who wait for it.
+    change: watch::Sender<u64>,
 }
 
-#[derive(Debug)]
-enum Place {
-    Serving(Arc<EngineLink>),
-    Gone { name: String },
+#[derive(Debug, Default)]
+struct Places {
+    /// Engines that live, by package digest.
+    introduced: BTreeMap<String, Arc<EngineLink>>,
+    /// The engine that answers. It stays when it is gone, until another one is promoted.
+    promoted: Option<Arc<EngineLink>>,
 }
 
 /// What is known of a model name.
@@ -46,20 +52,20 @@ enum Place {
 pub enum Found {
     /// It answers.
     Serving(Arc<EngineLink>),
-    /// Its engine is being restarted.
-    Restarting,
+    /// Its engine is being restarted; this is the one that is gone.
+    Restarting(Arc<EngineLink>),
     /// No engine has served yet.
     NothingYet,
-    /// Other models serve, this one does not exist here.
+    /// Another model serves, this one does not exist here.
     Unknown,
 }
 
 impl Engines {
-    /// Takes up the engine that a descriptor leads to. Must be called inside the runtime.
+    /// Takes up the engine that a descriptor leads to; it answers nobody yet. Must be called inside the runtime.
     ///
     /// # Errors
     /// When the descriptor is no usable socket.
-    pub fn connect(self: &Arc<Self>, engine: Engine, descriptor: OwnedFd) -> io::Result<()> {
+    pub fn introduce(self: &Arc<Self>, engine: Engine, descriptor: OwnedFd) -> io::Result<()> {
         let socket = std::os::unix::net::UnixStream::from(descriptor);
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UnixStream::from_std(socket)?);
@@ -73,18 +79,13 @@ impl Engines {
             next_stream: AtomicU64::new(1),
             closing: Closing::default(),
         });
-        {
-            let mut places = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-            // A new engine settles what became of the ones that are gone.
-            places.retain(|_, place| matches!(place, Place::Serving(_)));
-            let replaced = places.insert(
-                link.engine.model.package_digest.clone(),
-                Place::Serving(Arc::clone(&link)),
-            );
-            if let Some(Place::Serving(old)) = replaced {
+        self.change(|places| {
+            let digest = link.engine.model.package_digest.clone();
+            // The supervisor runs one engine of a package at a time: the one before is dead or about to be.
+            if let Some(old) = places.introduced.insert(digest, Arc::clone(&link)) {
                 old.close();
             }
-        }
+        });
         tokio::spawn(write_all(Arc::clone(&socket), Arc::clone(&link), waiting));
         let engines = Arc::clone(self);
         tokio::spawn(async move {
@@ -95,62 +96,88 @@ impl Engines {
         Ok(())
     }
 
+    /// The engine of that package answers from now on, and no other. Whether it was introduced and lives.
+    pub fn promote(&self, package_digest: &str) -> bool {
+        self.change(|places| {
+            let link = places.introduced.get(package_digest).map(Arc::clone);
+            let is_known = link.is_some();
+            places.promoted = link.or_else(|| places.promoted.take());
+            is_known
+        })
+    }
+
     /// The supervisor says that the engine of that package is gone.
     pub fn lose(&self, package_digest: &str) {
-        let mut places = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get_mut(package_digest)
-            && let Place::Serving(link) = place
-        {
-            link.close();
-            *place = Place::Gone {
-                name: link.engine.model.name.clone(),
-            };
-        }
+        self.change(|places| {
+            if let Some(link) = places.introduced.remove(package_digest) {
+                link.close();
+            }
+        });
     }
 
     /// What is known of a model name.
     #[must_use]
     pub fn find(&self, name: &str) -> Found {
-        let places = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = if places.is_empty() {
-            Found::NothingYet
-        } else {
-            Found::Unknown
-        };
-        for place in places.values() {
-            match place {
-                Place::Serving(link) if link.engine.model.name == name => {
-                    return Found::Serving(Arc::clone(link));
-                }
-                Place::Gone { name: gone } if gone == name => found = Found::Restarting,
-                _ => {}
-            }
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        match &places.promoted {
+            None => Found::NothingYet,
+            Some(link) if link.engine.model.name != name => Found::Unknown,
+            Some(link) if link.is_gone() => Found::Restarting(Arc::clone(link)),
+            Some(link) => Found::Serving(Arc::clone(link)),
         }
-        found
     }
 
-    /// Models that answer now.
+    /// The model that answers now, if one does.
     #[must_use]
-    pub fn serving(&self) -> Vec<Engine> {
-        let places = self.by_digest.read().unwrap_or_else(PoisonError::into_inner);
-        places
-            .values()
-            .filter_map(|place| match place {
-                Place::Serving(link) => Some(link.engine.clone()),
-                Place::Gone { .. } => None,
-            })
-            .collect()
+    pub fn serving(&self) -> Option<Engine> {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        let link = places.promoted.as_ref().filter(|link| !link.is_gone())?;
+        Some(link.engine.clone())
+    }
+
+    /// An engine that was introduced and lives, whether or not it was promoted.
+    #[must_use]
+    pub fn introduced(&self, package_digest: &str) -> Option<Arc<EngineLink>> {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.introduced.get(package_digest).map(Arc::clone)
+    }
+
+    /// Waits until the promoted engine lives: the next one of the package of `lost`, or one of another package that
+    /// was promoted meanwhile. The caller bounds the wait.
+    pub async fn follow(&self, lost: &Arc<EngineLink>) -> Arc<EngineLink> {
+        let mut changes = self.change.subscribe();
+        loop {
+            {
+                let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+                if let Some(link) = &places.promoted
+                    && !link.is_gone()
+                    && !Arc::ptr_eq(link, lost)
+                {
+                    return Arc::clone(link);
+                }
+            }
+            // The sender is in `self`, so it is there as long as this waits.
+            let _ = changes.changed().await;
+        }
     }
 
     fn forget(&self, link: &Arc<EngineLink>) {
-        let mut places = self.by_digest.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.get_mut(&link.engine.model.package_digest)
-            && matches!(place, Place::Serving(current) if Arc::ptr_eq(current, link))
-        {
-            *place = Place::Gone {
-                name: link.engine.model.name.clone(),
-            };
-        }
+        self.change(|places| {
+            let digest = &link.engine.model.package_digest;
+            if places
+                .introduced
+                .get(digest)
+                .is_some_and(|current| Arc::ptr_eq(current, link))
+            {
+                places.introduced.remove(digest);
+            }
+        });
+    }
+
+    fn change<T>(&self, act: impl FnOnce(&mut Places) -> T) -> T {
+        let came = act(&mut self.places.write().unwrap_or_else(PoisonError::into_inner));
+        self.change.send_modify(|count| *count = count.wrapping_add(1));
+        came
     }
 }
 
@@ -215,8 +242,9 @@ impl EngineLink {
     ///
     /// # Errors
     /// Any [`StartFailure`]; the engine knows nothing of the request then.
-    pub fn start(self: &Arc<Self>, mut generate: Generate) -> Result<Stream, StartFailure> {
+    pub fn start(self: &Arc<Self>, generate: &Generate) -> Result<Stream, StartFailure> {
         let number = self.next_stream.fetch_add(1, Ordering::Relaxed);
+        let mut generate = generate.clone();
         generate.stream = number;
         let frame = encode(&ToEngine::Generate(Box::new(generate))).map_err(|_| StartFailure::TooLong)?;
         let (sender, events) = mpsc::channel(EVENT_COUNT_MAX);

@@ -38,7 +38,7 @@ pub async fn model(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body>, 
     let name = call.parameter.unwrap_or_default();
     match gateway.engines.find(&name) {
         Found::Serving(link) => json(&model_of(link.engine())),
-        Found::Restarting => Err(Refusal::EngineRestarting),
+        Found::Restarting(_) => Err(Refusal::EngineRestarting),
         Found::NothingYet => Err(Refusal::ModelLoading),
         Found::Unknown => Err(Refusal::ModelUnknown { name }),
     }
@@ -102,7 +102,7 @@ pub async fn is_ready(gateway: Arc<Gateway>, _call: Call) -> Result<Response<Bod
     if gateway.stop.is_closed() {
         return Err(Refusal::Stopping);
     }
-    if gateway.engines.serving().is_empty() {
+    if gateway.engines.serving().is_none() {
         return Err(Refusal::ModelLoading);
     }
     gateway.require_audit().await?;

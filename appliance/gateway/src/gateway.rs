@@ -22,14 +22,17 @@ use crate::call::{BODIES_BYTES_MAX, BodyLimits};
 use crate::clock::Clock;
 use crate::closing::Closing;
 use crate::engines::Engines;
+use crate::golden;
 use crate::keys::Keys;
 use crate::listen::{self, Answerer};
 use crate::people::People;
+use crate::quarantine::Quarantine;
 use crate::refusals::Refusal;
 use crate::routes::Routes;
 use crate::sessions::Sessions;
 use crate::store::{Store, StoreFailure};
 use crate::supervisor::{FromSupervisor, Supervisor};
+use crate::tenants::Tenants;
 use crate::tls::{self, Certificate, CertificateRefusal};
 use crate::tries::Tries;
 
@@ -101,6 +104,10 @@ pub struct Gateway {
     pub supervisor: Supervisor,
     /// The engines.
     pub engines: Arc<Engines>,
+    /// Requests that may have killed an engine.
+    pub quarantine: Arc<Quarantine>,
+    /// On whose account requests run.
+    pub tenants: Tenants,
     /// API keys.
     pub keys: Keys,
     /// Ordinary users.
@@ -144,6 +151,7 @@ pub async fn serve(start: Start) -> Result<(), ServeFailure> {
         serial,
         ..
     } = *configuration;
+    let key_root = Secret::new(key_root);
     let certificate = Arc::new(Certificate::new(&certificate_chain_pem, &certificate_key_pem.0)?);
     let tls = tls::server_config(certificate)?;
     start.listener.set_nonblocking(true)?;
@@ -156,7 +164,9 @@ pub async fn serve(start: Start) -> Result<(), ServeFailure> {
     let gateway = Arc::new(Gateway {
         supervisor: supervisor.clone(),
         engines: Arc::new(Engines::default()),
-        keys: Keys::open(store.clone(), Secret::new(key_root), clock.clone())?,
+        quarantine: Arc::default(),
+        tenants: Tenants::new(&key_root),
+        keys: Keys::open(store.clone(), key_root, clock.clone())?,
         people: People::new(store.clone(), clock.clone()),
         sessions: Sessions::open(store.clone(), clock.clone())?,
         tries: Tries::new(clock.clone()),
@@ -239,10 +249,15 @@ impl Gateway {
             match message {
                 ToGateway::Engine(engine) => {
                     let package_digest = engine.model.package_digest.clone();
-                    let connected = descriptor.map(|descriptor| self.engines.connect(*engine, descriptor));
-                    if !matches!(connected, Some(Ok(()))) {
+                    let introduced = descriptor.map(|it| self.engines.introduce(*engine, it));
+                    if !matches!(introduced, Some(Ok(()))) {
                         self.engines.lose(&package_digest);
                     }
+                }
+                ToGateway::Promote { package_digest } => {
+                    // One that could not be taken up is lost again already; the supervisor sees its socket close.
+                    let _is_known = self.engines.promote(&package_digest);
+                    self.forget_status().await;
                 }
                 ToGateway::EngineGone { package_digest, .. } => self.engines.lose(&package_digest),
                 ToGateway::Do { number, task } => {
@@ -256,8 +271,6 @@ impl Gateway {
                     });
                 }
                 ToGateway::Drain { deadline_ms } => return Duration::from_millis(deadline_ms),
-                // An engine answers as soon as it is introduced, for now.
-                ToGateway::Promote { .. } => {}
                 // The first is taken at the start; answers never come here.
                 ToGateway::Configure(_) | ToGateway::Answer { .. } => {}
             }
@@ -274,10 +287,12 @@ impl Gateway {
                 }),
                 Err(refusal) => Err(fault(refusal.code(), Vec::new())),
             },
-            Task::AskGolden { prompts, .. } => Ok(Produced::Golden {
-                asked_count: u32::try_from(prompts.len()).unwrap_or(u32::MAX),
-                first_wrong_index: Some(0),
-            }),
+            Task::AskGolden {
+                package_digest,
+                prompts,
+            } => golden::ask(self, &package_digest, &prompts)
+                .await
+                .map_err(|refusal| fault(refusal.code(), refusal.facts())),
             Task::CreateUser(user) => {
                 let username = user.username.clone();
                 match self.people.create(user).await {

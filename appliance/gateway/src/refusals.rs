@@ -5,6 +5,7 @@ use std::time::Duration;
 use jingui_chat::{Condition, Refusal as ChatRefusal, TemplateError};
 use jingui_ipc::control::{Fault, FaultKind};
 
+use crate::engines::StartFailure;
 use crate::keys::KeyRefusal;
 use crate::routes::Method;
 
@@ -85,6 +86,18 @@ pub enum Refusal {
     /// The engine or the gateway holds as much as it can.
     #[error("too much is being done at once")]
     Overloaded,
+    /// The engine's queue is full, of all or of this tenant.
+    #[error("the engine's queue is full")]
+    QueueFull {
+        /// Time after which there will be room, as the engine estimates.
+        retry_after: Duration,
+    },
+    /// The engine died twice while it worked on this request, the second time on it alone.
+    #[error("the engine died twice while it worked on this request")]
+    EngineKilled,
+    /// Another package was promoted while this one's answer was being made.
+    #[error("the model was replaced while it answered")]
+    ModelReplaced,
     /// The engine could not compute the answer.
     #[error("the engine could not compute the answer: {code}")]
     EngineFailed {
@@ -96,6 +109,14 @@ pub enum Refusal {
     EngineRefused {
         /// The engine's code.
         code: String,
+    },
+    /// The engine refused the form that was asked of the answer.
+    #[error("the form of the answer was refused: {code}")]
+    Form {
+        /// The engine's code; it has its own words.
+        code: String,
+        /// Parameter that asks for the form.
+        param: &'static str,
     },
     /// The prompt does not fit.
     #[error("{prompt_tokens} tokens do not fit a context of {context_tokens}")]
@@ -156,6 +177,18 @@ impl From<&TemplateError> for Refusal {
     }
 }
 
+impl From<StartFailure> for Refusal {
+    fn from(failure: StartFailure) -> Self {
+        match failure {
+            StartFailure::Gone => Self::EngineRestarting,
+            StartFailure::Overloaded => Self::Overloaded,
+            StartFailure::TooLong => Self::BodyTooLarge {
+                bytes_max: crate::routes::CHAT_BODY_BYTES_MAX,
+            },
+        }
+    }
+}
+
 /// Whether a client should try the same again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
@@ -175,6 +208,7 @@ pub const CODES: &[&str] = &[
     "api.client.too-slow",
     "api.context.too-long",
     "api.engine.failed",
+    "api.engine.killed",
     "api.engine.refused",
     "api.engine.restarting",
     "api.engine.silent",
@@ -186,9 +220,11 @@ pub const CODES: &[&str] = &[
     "api.key.unknown",
     "api.method.wrong",
     "api.model.loading",
+    "api.model.replaced",
     "api.model.unknown",
     "api.overloaded",
     "api.path.unknown",
+    "api.queue.full",
     "api.request.forged",
     "api.session.missing",
     "api.sign-in.too-many",
@@ -199,7 +235,23 @@ pub const CODES: &[&str] = &[
     "api.user.too-many",
 ];
 
+/// Codes of the engine that speak of the form asked of an answer begin with this.
+const FORM_CODES: &str = "engine.constraint.";
+
 impl Refusal {
+    /// What the engine's refusal of a request means; `form_param` is the parameter that asks for a form.
+    #[must_use]
+    pub fn of_engine(code: String, form_param: &'static str) -> Self {
+        if code.starts_with(FORM_CODES) {
+            Self::Form {
+                code,
+                param: form_param,
+            }
+        } else {
+            Self::EngineRefused { code }
+        }
+    }
+
     /// Never changes once released: manual, console and scripts rely on it.
     #[must_use]
     pub fn code(&self) -> &str {
@@ -223,6 +275,10 @@ impl Refusal {
             Self::EngineRestarting => "api.engine.restarting",
             Self::EngineSilent => "api.engine.silent",
             Self::Overloaded => "api.overloaded",
+            Self::QueueFull { .. } => "api.queue.full",
+            Self::EngineKilled => "api.engine.killed",
+            Self::ModelReplaced => "api.model.replaced",
+            Self::Form { code, .. } => code,
             Self::EngineFailed { .. } => "api.engine.failed",
             Self::EngineRefused { .. } => "api.engine.refused",
             Self::ContextTooLong { .. } => "api.context.too-long",
@@ -265,22 +321,27 @@ impl Refusal {
             Self::WrongMethod { .. } => Condition::MethodNotAllowed,
             Self::BodyTooLarge { .. } => Condition::RequestTooLarge,
             Self::BodyTooSlow => Condition::RequestTimeout,
-            Self::BodyCutOff | Self::BodyMalformed | Self::EngineRefused { .. } => Condition::InvalidValue,
+            Self::BodyCutOff | Self::BodyMalformed | Self::EngineRefused { .. } | Self::Form { .. } => {
+                Condition::InvalidValue
+            }
             Self::Chat(refusal) => refusal.condition(),
             Self::Template { condition, .. } => *condition,
             Self::ModelUnknown { .. } => Condition::ModelNotFound,
             Self::ModelLoading => Condition::ModelLoading,
-            Self::EngineRestarting => Condition::EngineRestarting,
+            Self::EngineRestarting | Self::ModelReplaced => Condition::EngineRestarting,
             Self::Overloaded | Self::Stopping | Self::SupervisorUnavailable => Condition::Overloaded,
             Self::ContextTooLong { .. } => Condition::ContextLengthExceeded,
             Self::AuditUnavailable => Condition::AuditUnavailable,
-            Self::TooManyTries { .. } | Self::Locked { .. } => Condition::RateLimitExceeded,
+            Self::QueueFull { .. } | Self::TooManyTries { .. } | Self::Locked { .. } => {
+                Condition::RateLimitExceeded
+            }
             Self::SessionMissing
             | Self::Forged
             | Self::ProofWrong
             | Self::CodeReplayed
             | Self::Fault(_)
             | Self::EngineSilent
+            | Self::EngineKilled
             | Self::EngineFailed { .. }
             | Self::ClientTooSlow
             | Self::Internal { .. } => Condition::ServerError,
@@ -293,10 +354,14 @@ impl Refusal {
         match self {
             Self::ModelLoading
             | Self::EngineRestarting
+            | Self::ModelReplaced
             | Self::SupervisorUnavailable
             | Self::AuditUnavailable
             | Self::Stopping => Retry::After(RETRY_SOON),
             Self::Overloaded => Retry::After(RETRY_OVERLOADED),
+            Self::QueueFull { retry_after } => {
+                Retry::After((*retry_after).clamp(RETRY_OVERLOADED, RETRY_TIME_MAX))
+            }
             Self::TooManyTries { wait_s } if Duration::from_secs(*wait_s) <= RETRY_TIME_MAX => {
                 Retry::After(Duration::from_secs(*wait_s))
             }
@@ -314,6 +379,7 @@ impl Refusal {
         match self {
             Self::Chat(refusal) => refusal.param(),
             Self::ModelUnknown { .. } => Some("model"),
+            Self::Form { param, .. } => Some(param),
             Self::ContextTooLong { .. } | Self::Template { .. } => Some("messages"),
             _ => None,
         }
@@ -339,12 +405,22 @@ impl Refusal {
                     fact("context_tokens", context_tokens),
                 ]
             }
+            Self::QueueFull { retry_after } => {
+                let wait = (*retry_after).clamp(RETRY_OVERLOADED, RETRY_TIME_MAX);
+                vec![fact("wait_s", &whole_seconds(wait))]
+            }
             Self::TooManyTries { wait_s } => vec![fact("wait_s", wait_s)],
             Self::Locked { remaining_s } => vec![fact("remaining_s", remaining_s)],
             Self::Fault(fault) => fault.facts.clone(),
             _ => Vec::new(),
         }
     }
+}
+
+/// Seconds, rounded up: who comes back after them does not come too early.
+#[must_use]
+pub fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Value of the `Allow` header. `HEAD` goes with `GET`.

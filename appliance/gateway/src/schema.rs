@@ -396,16 +396,93 @@ pub struct ChatRequest {
     pub top_logprobs: Option<u8>,
     /// Functions that the model may call.
     pub tools: Option<Vec<serde_json::Value>>,
-    /// `auto`, `none`, `required` or a function.
-    pub tool_choice: Option<serde_json::Value>,
-    /// `text`, `json_object` or `json_schema`.
-    pub response_format: Option<serde_json::Value>,
+    /// Whether the model may make several calls in one answer.
+    pub parallel_tool_calls: Option<bool>,
+    /// Whether the model may or must call a function; a call that must be made is of a form that always parses.
+    pub tool_choice: Option<ToolChoice>,
+    /// What the text of the answer must look like. It does, or the answer ends with `length`.
+    pub response_format: Option<ResponseFormat>,
+    /// `false` keeps this request out of the prefix cache: it takes nothing from it and leaves nothing in it.
+    pub cache_prompt: Option<bool>,
+    /// `24h` keeps the prompt's prefix in the cache when others give way; `in_memory` is the default.
+    pub prompt_cache_retention: Option<String>,
+    /// Computed alone and in a fixed order: the same request gives the same bytes on the same box.
+    pub strict_reproducible: Option<bool>,
+    /// `flex` waits for requests that somebody waits for.
+    pub service_tier: Option<String>,
     /// Whether the model thinks before it answers.
     pub thinking: Option<Thinking>,
     /// `none` switches thinking off.
     pub reasoning_effort: Option<String>,
     /// Variables for the chat template, for example `enable_thinking`.
     pub chat_template_kwargs: Option<serde_json::Value>,
+}
+
+/// Whether the model may or must call a function.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ToolChoice {
+    /// `auto`, `none` or `required`.
+    Word(String),
+    /// This one must be called.
+    Function(NamedTool),
+}
+
+/// Names a function that must be called.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct NamedTool {
+    /// `function`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its name.
+    pub function: ToolName,
+}
+
+/// Name of a function.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ToolName {
+    /// One of those in `tools`.
+    pub name: String,
+}
+
+/// What the text of an answer must look like.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ResponseFormat {
+    /// Anything.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that fits a schema.
+    JsonSchema {
+        /// The schema and its name.
+        json_schema: NamedSchema,
+    },
+    /// Text that matches a regular expression as a whole.
+    Regex {
+        /// The expression.
+        pattern: String,
+    },
+    /// Text of a context-free grammar's language.
+    Grammar {
+        /// `lark`.
+        syntax: Option<String>,
+        /// The grammar.
+        definition: String,
+    },
+}
+
+/// A JSON Schema with its name.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct NamedSchema {
+    /// Letters, digits, `_` and `-`.
+    pub name: String,
+    /// For people.
+    pub description: Option<String>,
+    /// The schema; any object when it is left out.
+    pub schema: Option<serde_json::Value>,
+    /// Whether the schema keeps to the narrower rules of strict ones. The answer fits either way.
+    pub strict: Option<bool>,
 }
 
 /// One message of a conversation.

@@ -282,7 +282,9 @@ impl Supervisor {
         };
         self.engine.is_introduced = true;
         self.post_engine(&jingui_ipc::engine::Order::Gateway, vec![to_engine.into()]);
+        let package_digest = engine.model.package_digest.clone();
         self.post_gateway(&ToGateway::Engine(Box::new(engine)), vec![to_gateway.into()]);
+        self.post_gateway(&ToGateway::Promote { package_digest }, Vec::new());
     }
 
     /// Tells the gateway that the model does not answer now.

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use jingui_gateway::gateway::Limits;
 use jingui_gateway::schema::{ChatChunk, ChatCompletion};
-use jingui_ipc::engine::{Finish, FromEngine, Logprobs, Segment, Token};
+use jingui_ipc::engine::{
+    CacheUse, Class, Finish, FromEngine, Generate, Grammar, Logprobs, Segment, Tenant, Token,
+};
 use jingui_ipc::gateway::{Outcome, ToGateway};
 use jingui_trust::Sha256;
 use serde_json::{Value, json};
@@ -52,6 +54,97 @@ async fn an_answer_comes_whole_and_its_leaf_was_written_before() {
     assert_eq!((inference.prompt_tokens, inference.completion_tokens), (9, 3));
     assert_eq!(inference.finish, "stop");
     bench.supervisor.no_more_records().await;
+}
+
+#[tokio::test]
+async fn the_engine_is_told_all_that_the_request_says_and_whose_it_is() {
+    let bench = bench().await;
+    let mut engine = bench.engine().await;
+    let (one, two) = (bench.key().await, bench.key().await);
+    let mut told = Vec::new();
+    let plain = question("x");
+    let mut full = question("x");
+    full["cache_prompt"] = json!(false);
+    full["service_tier"] = json!("flex");
+    full["strict_reproducible"] = json!(true);
+    full["response_format"] = json!({ "type": "json_object" });
+    full["seed"] = json!(7);
+    let mut pinned = question("x");
+    pinned["prompt_cache_retention"] = json!("24h");
+    pinned["response_format"] = json!({ "type": "json_schema",
+        "json_schema": { "name": "n", "schema": { "type": "object" } } });
+    for (key, body) in [(&one, plain.clone()), (&one, full), (&two, pinned), (&one, plain)] {
+        let (reply, generate) = tokio::join!(bench.client.chat(key, body), engine.answer(&["{}"]));
+        assert_eq!(reply.status, 200, "{reply:?}");
+        told.push(generate);
+    }
+    let [plain, full, pinned, again] = &told[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (plain.class, plain.cache, plain.is_strict, &plain.constraint),
+        (Class::Interactive, CacheUse::Use, false, &None)
+    );
+    assert_eq!(
+        (full.class, full.cache, full.is_strict),
+        (Class::Batch, CacheUse::Off, true)
+    );
+    let grammar = |generate: &Generate| generate.constraint.clone().unwrap().grammar;
+    assert_eq!(grammar(full), Grammar::JsonObject);
+    assert_eq!(pinned.cache, CacheUse::Pin);
+    assert!(matches!(grammar(pinned), Grammar::JsonSchema(schema) if schema.contains("object")));
+    assert_eq!(plain.tenant, full.tenant);
+    assert_ne!(plain.tenant, pinned.tenant, "each key is a tenant of its own");
+    assert_ne!(plain.tenant, Tenant::default());
+    assert_eq!(full.sampling.seed, Some(7));
+    assert!(plain.sampling.seed.is_some() && plain.sampling.seed != again.sampling.seed);
+}
+
+#[tokio::test]
+async fn usage_says_what_the_prefix_cache_had() {
+    let bench = bench().await;
+    let mut engine = bench.engine().await;
+    let key = bench.key().await;
+    let (reply, ()) = tokio::join!(bench.client.chat(&key, question("x")), async {
+        let generate = engine.generate().await;
+        engine.accept(generate.stream, 40);
+        engine.say(&FromEngine::Done {
+            stream: generate.stream,
+            finish: Finish::Stop,
+            prompt_tokens: 40,
+            completion_tokens: 1,
+            cached_tokens: 32,
+        });
+    });
+    assert_eq!(
+        reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"],
+        32
+    );
+}
+
+#[tokio::test]
+async fn a_refused_form_names_the_parameter_that_asks_for_it() {
+    let bench = bench().await;
+    let mut engine = bench.engine().await;
+    let key = bench.key().await;
+    let mut format = question("x");
+    format["response_format"] = json!({ "type": "regex", "pattern": "a+" });
+    let mut tools = question("x");
+    tools["tools"] = json!([{ "type": "function", "function": { "name": "f" } }]);
+    for (body, param) in [(format, "response_format"), (tools, "tools")] {
+        let (reply, ()) = tokio::join!(bench.client.chat(&key, body), async {
+            let generate = engine.generate().await;
+            let code = "engine.constraint.unreadable".to_owned();
+            engine.done(generate.stream, Finish::Refused { code }, 4, 0);
+        });
+        assert_eq!(reply.status, 400, "{reply:?}");
+        let error = &reply.json()["error"];
+        assert_eq!(
+            (&error["type"], &error["param"]),
+            (&json!("invalid_request_error"), &json!(param))
+        );
+        assert_eq!(bench.inference().await.0.why, "engine.constraint.unreadable");
+    }
 }
 
 fn segment_text(segment: &Segment) -> &str {
@@ -313,9 +406,16 @@ async fn an_http2_client_that_resets_its_stream_cancels() {
     assert_eq!(bench.inference().await.1.finish, "cancelled");
 }
 
+/// Limits under which the next engine is not waited for long.
+fn impatient() -> Limits {
+    let mut limits = Limits::default();
+    limits.answer.engine_await = Duration::from_millis(200);
+    limits
+}
+
 #[tokio::test]
-async fn an_engine_that_dies_in_the_middle_ends_a_stream_with_an_error() {
-    let bench = bench().await;
+async fn an_engine_that_does_not_come_back_ends_a_stream_with_an_error() {
+    let bench = bench_with(impatient()).await;
     let mut engine = bench.engine().await;
     let key = bench.key().await;
     let (mut events, _) = tokio::join!(bench.client.stream(&key, question("x")), async {
@@ -335,7 +435,7 @@ async fn an_engine_that_dies_in_the_middle_ends_a_stream_with_an_error() {
         (Outcome::Error, "error")
     );
     assert_eq!(record.why, "api.engine.restarting");
-    // New requests are told to wait until it is back.
+    // New requests are told so as well, until it is back.
     let reply = bench.client.chat(&key, question("x")).await;
     assert_restarting(&reply);
     let mut engine = bench.engine().await;
@@ -352,8 +452,8 @@ fn assert_restarting(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn an_engine_that_dies_in_the_middle_ends_a_whole_answer_with_503() {
-    let bench = bench().await;
+async fn an_engine_that_does_not_come_back_ends_a_whole_answer_with_503() {
+    let bench = bench_with(impatient()).await;
     let mut engine = bench.engine().await;
     let key = bench.key().await;
     let (reply, ()) = tokio::join!(bench.client.chat(&key, question("x")), async {
@@ -386,11 +486,11 @@ async fn verdicts_of_the_engine_on_a_request_become_their_statuses() {
             "context_length_exceeded",
         ),
         (
-            Finish::Overloaded {
-                retry_after_ms: 1_500,
+            Finish::Refused {
+                code: "engine.constraint.unreadable".to_owned(),
             },
-            503,
-            "overloaded",
+            400,
+            "invalid_value",
         ),
         (
             Finish::Refused {

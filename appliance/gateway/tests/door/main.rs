@@ -9,7 +9,9 @@
 
 mod chat;
 mod console;
+mod golden;
 mod limits;
 mod process;
 mod refusals;
+mod replay;
 mod support;

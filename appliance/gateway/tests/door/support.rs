@@ -126,24 +126,14 @@ pub(crate) async fn start_in(folder: tempfile::TempDir, clock: Clock, limits: Li
 }
 
 impl Bench {
-    /// Gives the gateway an engine.
+    /// Gives the gateway an engine that answers.
     pub(crate) async fn engine(&self) -> FakeEngine {
         self.engine_of(MODEL, DIGEST).await
     }
 
     pub(crate) async fn engine_of(&self, name: &str, digest: &str) -> FakeEngine {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut model = model_facts(name);
-        model.package_digest = digest.to_owned();
-        let engine = Engine {
-            model,
-            chat_template: TEMPLATE.to_owned(),
-            stream_context_tokens: 2048,
-            stream_count: 4,
-        };
-        self.supervisor
-            .tell_with(&ToGateway::Engine(Box::new(engine)), &theirs);
-        drop(theirs);
+        let engine = self.candidate(name, digest);
+        self.promote(digest);
         // The order is taken up when the model is listed.
         let key = self.key().await;
         patiently(async {
@@ -159,7 +149,30 @@ impl Bench {
             }
         })
         .await;
+        engine
+    }
+
+    /// Introduces an engine that answers nobody yet.
+    pub(crate) fn candidate(&self, name: &str, digest: &str) -> FakeEngine {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut model = model_facts(name);
+        model.package_digest = digest.to_owned();
+        let engine = Engine {
+            model,
+            chat_template: TEMPLATE.to_owned(),
+            stream_context_tokens: 2048,
+            stream_count: 4,
+        };
+        self.supervisor
+            .tell_with(&ToGateway::Engine(Box::new(engine)), &theirs);
         FakeEngine::start(ours)
+    }
+
+    /// The engine of that package answers from now on.
+    pub(crate) fn promote(&self, digest: &str) {
+        self.supervisor.tell(&ToGateway::Promote {
+            package_digest: digest.to_owned(),
+        });
     }
 
     /// Makes an API key as the supervisor would.
@@ -416,17 +429,30 @@ impl FakeEngine {
         self.channel.as_mut().unwrap().send(event).unwrap();
     }
 
+    /// Takes a stream up and begins to compute it.
     pub(crate) fn accept(&mut self, stream: u64, prompt_tokens: u32) {
         self.say(&FromEngine::Accepted {
             stream,
             prompt_tokens,
         });
+        self.started(stream, 0);
+    }
+
+    pub(crate) fn started(&mut self, stream: u64, cached_tokens: u32) {
+        self.say(&FromEngine::Started {
+            stream,
+            cached_tokens,
+        });
     }
 
     pub(crate) fn token(&mut self, stream: u64, text: &str) {
+        self.token_with_id(stream, 1, text);
+    }
+
+    pub(crate) fn token_with_id(&mut self, stream: u64, id: u32, text: &str) {
         let token = Token {
             stream,
-            id: 1,
+            id,
             bytes: text.as_bytes().to_vec(),
             logprobs: None,
         };
