@@ -21,13 +21,12 @@ const KILLS: u64 = 3;
 const SUPERVISOR: &str = "/pids/supervisor";
 
 #[test]
-fn a_killed_engine_costs_only_proper_errors() -> anyhow::Result<()> {
+fn a_killed_engine_costs_nobody_an_answer() -> anyhow::Result<()> {
     let outcomes = storm("/pids/engines/0")?;
     ensure!(
-        count(&outcomes, "cut") == 0,
-        "the gateway kept every connection: {outcomes:?}"
+        count(&outcomes, "cut") + count(&outcomes, "error") == 0,
+        "every stream went on with the next engine: {outcomes:?}"
     );
-    ensure!(count(&outcomes, "error") > 0, "the storm hit running streams");
     Ok(())
 }
 

@@ -180,6 +180,7 @@ fn e2e(tree: &Path) -> anyhow::Result<()> {
     let python = tools::ensure_python(tree, &tree.join(REQUIREMENTS))?;
     tools::install_npm(&tree.join("appliance/e2e/browser"))?;
     tools::install_npm(&tree.join("appliance/e2e/browser/floor"))?;
+    tools::install_npm(&tree.join("appliance/e2e/node"))?;
     let mut command = cargo(tree);
     command
         .args(["test", "--release", "--locked", "--package", "jingui-e2e"])

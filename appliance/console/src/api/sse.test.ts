@@ -46,6 +46,17 @@ describe('the parser of server-sent events', () => {
     }
   });
 
+  it('hands comments to whoever asked for them, wherever they are cut', () => {
+    const bytes = encoder.encode(': queued ahead=3\n\ndata: x\n:keep-alive\n\n');
+    for (let cut = 0; cut <= bytes.length; cut += 1) {
+      const comments: string[] = [];
+      const parser = new EventParser((text) => comments.push(text));
+      const events = [...parser.push(bytes.subarray(0, cut)), ...parser.push(bytes.subarray(cut))];
+      expect(comments).toEqual(['queued ahead=3', 'keep-alive']);
+      expect(events).toEqual([{ event: '', data: 'x' }]);
+    }
+  });
+
   it('gives no event that was not ended by an empty line', () => {
     expect(parseAt(encoder.encode('data: cut off'))).toEqual([]);
     expect(parseAt(encoder.encode('data: cut off\n'))).toEqual([]);

@@ -1,6 +1,7 @@
 /**
  * Server-sent events from bytes, per the HTML standard, split anywhere: inside a character, a line end or a field.
- * Comments (keep-alive) and fields other than `data` and `event` are skipped.
+ * Comments (keep-alive, places in the queue) go to whoever asked for them; fields other than `data` and `event` are
+ * skipped.
  */
 
 export interface StreamEvent {
@@ -18,6 +19,11 @@ export class EventParser {
   private event = '';
   private size = 0;
   private afterReturn = false;
+  private readonly onComment: (text: string) => void;
+
+  constructor(onComment: (text: string) => void = () => undefined) {
+    this.onComment = onComment;
+  }
 
   /** Takes the next bytes and gives the events that they complete. */
   push(bytes: Uint8Array): StreamEvent[] {
@@ -64,6 +70,7 @@ export class EventParser {
     const colon = line.indexOf(':');
     if (colon === 0) {
       this.size -= line.length;
+      this.onComment(line.slice(1).trim());
       return;
     }
     const name = colon < 0 ? line : line.slice(0, colon);

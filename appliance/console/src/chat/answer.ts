@@ -14,6 +14,8 @@ export interface ToolCall {
 
 export interface Answer {
   phase: Phase;
+  /** How many are served before it, while it waits in the queue. */
+  ahead: number | undefined;
   reasoning: string;
   content: string;
   toolCalls: readonly ToolCall[];
@@ -35,6 +37,7 @@ export const TOOL_CALLS_MAX = 64;
 export function begin(now: number): Answer {
   return {
     phase: 'waiting',
+    ahead: undefined,
     reasoning: '',
     content: '',
     toolCalls: [],
@@ -71,6 +74,11 @@ export function fold(answer: Answer, chunk: ChatChunk, now: number): Answer {
   if (answers && next.reasoning !== '') next.thoughtUntil ??= now;
   next.phase = answers || next.phase === 'answering' ? 'answering' : 'thinking';
   return next;
+}
+
+/** The request waits in the queue, so many before it. */
+export function wait(answer: Answer, ahead: number): Answer {
+  return answer.phase === 'waiting' ? { ...answer, ahead } : answer;
 }
 
 export function finish(answer: Answer, now: number): Answer {

@@ -5,7 +5,7 @@
 
 import { openChat } from '../api/client';
 import { asFault } from '../api/fault';
-import { begin, fail, finish, fold, stop, type Answer } from './answer';
+import { begin, fail, finish, fold, stop, wait, type Answer } from './answer';
 import { buildRequest, type Settings, type Turn } from './request';
 import { readChunks } from './stream';
 
@@ -87,7 +87,11 @@ export async function ask(question: string): Promise<void> {
   };
   try {
     const stream = await openChat(request, control.signal);
-    await readChunks(stream, (chunk) => change(fold(answer, chunk, performance.now())));
+    await readChunks(
+      stream,
+      (chunk) => change(fold(answer, chunk, performance.now())),
+      (ahead) => change(wait(answer, ahead)),
+    );
     change(finish(answer, performance.now()));
   } catch (error) {
     const now = performance.now();

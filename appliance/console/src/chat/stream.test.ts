@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { consoleCodes } from '../api/fault';
-import { readChunk, readChunks } from './stream';
+import { aheadOf, readChunk, readChunks } from './stream';
 
 const CHUNK = '{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}';
 
@@ -30,6 +30,14 @@ describe('the stream of an answer', () => {
   it('ends with the fault that the box sends in the middle', async () => {
     const error = '{"error":{"message":"The engine ended.","type":"server_error","param":null,"code":"engine.crashed"}}';
     await expect(read(`data: ${CHUNK}\n\ndata: ${error}\n\n`)).rejects.toMatchObject({ code: 'engine.crashed', words: { what: 'The engine ended.' } });
+  });
+
+  it('tells a request that waits how many are before it', async () => {
+    const places: number[] = [];
+    const text = `: queued ahead=3 estimate_ms=4500\n\n: keep-alive\n\n: queued ahead=0 estimate_ms=10\n\ndata: ${CHUNK}\n\ndata: [DONE]\n\n`;
+    await readChunks(streamOf(text), () => undefined, (count) => places.push(count));
+    expect(places).toEqual([3, 0]);
+    for (const other of ['', 'keep-alive', 'queued', 'queued ahead=-1', 'queued ahead=x', 'queued ahead=12345678']) expect(aheadOf(other), other).toBeUndefined();
   });
 
   it('refuses what is no chunk', () => {

@@ -4,10 +4,17 @@ import { EventParser } from '../api/sse';
 import { consoleCodes, Fault, readFault } from '../api/fault';
 import type { ChatChunk } from '../api/types';
 
-/** Calls `onChunk` for each chunk until the stream says that it is complete. */
-export async function readChunks(stream: ReadableStream<Uint8Array>, onChunk: (chunk: ChatChunk) => void): Promise<void> {
+/** Calls `onChunk` for each chunk until the stream says that it is complete, and `onAhead` while the request waits in the queue. */
+export async function readChunks(
+  stream: ReadableStream<Uint8Array>,
+  onChunk: (chunk: ChatChunk) => void,
+  onAhead: (count: number) => void = () => undefined,
+): Promise<void> {
   const reader = stream.getReader();
-  const parser = new EventParser();
+  const parser = new EventParser((comment) => {
+    const count = aheadOf(comment);
+    if (count !== undefined) onAhead(count);
+  });
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -20,6 +27,12 @@ export async function readChunks(stream: ReadableStream<Uint8Array>, onChunk: (c
   } finally {
     reader.cancel().catch(() => undefined);
   }
+}
+
+/** How many are served before, from the comment that tells a waiting stream its place: `queued ahead=3 estimate_ms=4500`. */
+export function aheadOf(comment: string): number | undefined {
+  const digits = /^queued ahead=(\d{1,6})(?: |$)/.exec(comment)?.[1];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 export function readChunk(text: string): ChatChunk {

@@ -5,6 +5,7 @@ import { isRunning, type Answer } from '../../chat/answer';
 import type { Turn } from '../../chat/request';
 import { Badge } from '../../parts/badge';
 import { FaultNotice } from '../../parts/fault-notice';
+import { count } from '../../words/format';
 import { useWords, type Key } from '../../words/words';
 import { AnswerFoot } from './answer-foot';
 import { PlainText } from './plain-text';
@@ -21,7 +22,7 @@ interface TurnProps {
 
 /** Drawn again only when its own turn changes, so that a long conversation streams as fast as a short one. */
 export const TurnView = memo(function TurnView({ turn, isLast, isBusy }: TurnProps) {
-  const { t } = useWords();
+  const { t, language } = useWords();
   const { answer } = turn;
   return (
     <li className={css.turn}>
@@ -35,7 +36,7 @@ export const TurnView = memo(function TurnView({ turn, isLast, isBusy }: TurnPro
         {answer.reasoning === '' ? null : <Thinking answer={answer} />}
         {answer.phase === 'waiting' ? (
           <p className={css.waiting} role="status">
-            {t('chat.waiting')}
+            {answer.ahead === undefined ? t('chat.waiting') : t('chat.queued', { count: count(language, answer.ahead) })}
           </p>
         ) : null}
         <PlainText text={answer.content} />
