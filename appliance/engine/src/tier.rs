@@ -154,25 +154,37 @@ impl Tiers {
         self.shelf.longest(prefix)
     }
 
-    /// Counts the first `blocks` blocks as asked for once more. For a prefix that was served from the pool, so that
-    /// what is popular there stays here; [`Tiers::next`] counts by itself.
+    /// Counts the first `blocks` blocks as asked for once more. For what was served from the pool, so that what is popular
+    /// there stays here; [`Tiers::next`] counts by itself.
     pub fn touch(&mut self, prefix: &Prefix, blocks: usize) {
         for index in 0..blocks {
             self.shelf.touch(prefix, index);
         }
     }
 
-    /// Whether storing that block would do any good: it is not in all tiers that could take it now.
+    /// Whether that block is in no tier and would go to one. One that is in memory only, since the disk was behind, gets another chance.
     #[must_use]
-    pub fn wants(&self, prefix: &Prefix, index: usize) -> bool {
-        self.is_any() && self.shelf.locate(prefix, index).is_none()
+    pub fn wants(&mut self, prefix: &Prefix, index: usize) -> bool {
+        self.notice_failure();
+        match self.shelf.locate(prefix, index) {
+            None => self.is_any(),
+            Some(Location::Disk(..)) => false,
+            Some(Location::Host(bytes)) => {
+                if self.prepare_disk(bytes.len() as u64)
+                    && let Some((header, place, bytes)) = self.shelf.write_back(prefix, index)
+                {
+                    self.write(header, place, &bytes);
+                }
+                false
+            }
+        }
     }
 
     /// Begins to bring these blocks. Each should be within [`Tiers::longest`].
     pub fn fetch(&mut self, prefix: &Prefix, blocks: Range<usize>) -> Fetch {
         self.notice_failure();
         let mut fetch = Fetch::new(prefix, blocks);
-        self.read_ahead(&mut fetch);
+        self.read_ahead(&mut fetch, false);
         fetch
     }
 
@@ -211,7 +223,7 @@ impl Tiers {
             Next::Wait => {}
             Next::End => fetch.end = index,
         }
-        self.read_ahead(fetch);
+        self.read_ahead(fetch, true);
         next
     }
 
@@ -233,7 +245,7 @@ impl Tiers {
     }
 
     /// Asks for the next blocks that are on disk only, a few at a time.
-    fn read_ahead(&mut self, fetch: &mut Fetch) {
+    fn read_ahead(&mut self, fetch: &mut Fetch, is_awaited: bool) {
         let Some(disk) = &self.disk else { return };
         let window = fetch.next..fetch.end.min(fetch.next.saturating_add(AHEAD_MAX));
         for index in window {
@@ -246,7 +258,9 @@ impl Tiers {
             match self.shelf.locate(&fetch.prefix, index) {
                 Some(Location::Host(_)) => {}
                 Some(Location::Disk(header, place)) => {
-                    if !disk.read(header, place, index, &fetch.reply) {
+                    // Who waits for a block now is not kept from it by blocks that others ordered ahead.
+                    let is_urgent = is_awaited && index == fetch.next;
+                    if !disk.read(header, place, index, &fetch.reply, is_urgent) {
                         break;
                     }
                     fetch.coming.insert(index, None);
@@ -285,7 +299,6 @@ impl Tiers {
                 }
             }
             Err(NotShelved::Known) => {
-                self.write_back(prefix, index, is_for_disk);
                 self.keep_spare(bytes);
                 Stored::Known
             }
@@ -294,13 +307,6 @@ impl Tiers {
                 self.keep_spare(bytes);
                 Stored::Orphan
             }
-        }
-    }
-
-    /// A block that was not written because the disk was behind gets another chance.
-    fn write_back(&mut self, prefix: &Prefix, index: usize, is_for_disk: bool) {
-        if is_for_disk && let Some((header, place, bytes)) = self.shelf.write_back(prefix, index) {
-            self.write(header, place, &bytes);
         }
     }
 

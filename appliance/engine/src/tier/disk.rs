@@ -15,9 +15,11 @@ use super::shelf::HostBytes;
 
 /// Jobs that wait for the thread.
 const JOBS_MAX: usize = 64;
-/// Bytes that wait to be written; one block always may.
-const WRITING_BYTES_MAX: u64 = 128 << 20;
-/// Bytes that are being read or were read and not yet taken; one block always may.
+/// Bytes that wait to be written; one block always may. They come on top of the host tier's budget once it has let go of
+/// them.
+const WRITING_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that are being read ahead or were and are not yet taken; one block always may, and of each fetch the one that
+/// is waited for.
 const READING_BYTES_MAX: u64 = 64 << 20;
 
 enum Job {
@@ -163,8 +165,10 @@ impl Disk {
         place: Place,
         index: usize,
         reply: &SyncSender<Arrival>,
+        is_urgent: bool,
     ) -> bool {
-        let Some(lease) = Lease::take(&self.reading, place.byte_count, READING_BYTES_MAX) else {
+        let limit = if is_urgent { u64::MAX } else { READING_BYTES_MAX };
+        let Some(lease) = Lease::take(&self.reading, place.byte_count, limit) else {
             return false;
         };
         self.send(Job::Read {
@@ -252,5 +256,34 @@ fn read(file: &mut TierFile, shared: &Shared, header: &Header, place: Place) -> 
             shared.has_failed.store(true, Ordering::Release);
             None
         }
+    }
+}
+
+#[cfg(test)]
+impl Disk {
+    /// As if a full queue waited to be written, for as long as the lease is held.
+    pub(super) fn fall_behind(&self) -> Option<Lease> {
+        Lease::take(&self.writing, WRITING_BYTES_MAX, u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_leased_up_to_the_limit_and_one_block_always() {
+        let of = Arc::new(AtomicU64::new(0));
+        let large = Lease::take(&of, 1_000, 100);
+        assert!(large.is_some(), "nothing else is held");
+        assert!(Lease::take(&of, 1, 100).is_none());
+        drop(large);
+        let first = Lease::take(&of, 60, 100);
+        let second = Lease::take(&of, 40, 100);
+        assert!(first.is_some() && second.is_some());
+        assert!(Lease::take(&of, 1, 100).is_none());
+        assert!(Lease::take(&of, 1, u64::MAX).is_some(), "who is waited for");
+        drop((first, second));
+        assert_eq!(of.load(Ordering::Relaxed), 0);
     }
 }

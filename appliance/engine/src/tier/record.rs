@@ -33,6 +33,7 @@ const PAGE_BYTES: u64 = 4_096;
 const HEADER_BYTES: usize = 1_024;
 const HEADER_PLAIN_BYTES: usize = HEADER_BYTES - TRAILER_BYTES;
 const HEADERS_PER_READ: u64 = 256;
+const WIPE_BYTES: usize = 65_536;
 const MAGIC: &[u8; 8] = b"JGTIER01";
 const SUPER_PLAIN_BYTES: usize = 12;
 const SUPER_BYTES: usize = MAGIC.len() + SUPER_PLAIN_BYTES + TRAILER_BYTES;
@@ -243,13 +244,22 @@ impl TierFile {
         }
     }
 
-    /// Divides the file anew; what it held is gone.
+    /// Divides the file anew; what it held is not there any more. The file keeps its length, since its space may have been
+    /// reserved for it.
     pub(super) fn format(&mut self, geometry: Geometry) -> io::Result<()> {
         assert!(
             geometry.file_bytes() <= self.bytes_max,
             "the division was made for this file"
         );
-        self.file.set_len(0)?;
+        let empty = [0; WIPE_BYTES];
+        let directory_end = geometry.slot_at(0);
+        let mut at = 0;
+        while at < directory_end {
+            let part = usize::try_from(directory_end - at).unwrap_or(WIPE_BYTES);
+            let part = empty.get(..part).unwrap_or(&empty);
+            self.file.write_all_at(part, at)?;
+            at += part.len() as u64;
+        }
         let mut message = geometry.encode();
         self.cipher
             .encrypt(MAGIC, &mut message)

@@ -278,6 +278,43 @@ fn a_loud_tenant_does_not_flush_a_quiet_one() {
 }
 
 #[test]
+fn what_the_disk_was_too_slow_for_it_gets_when_it_is_asked_for_again() {
+    let file = file();
+    let mut tiers = open(PLENTY, &file, PLENTY);
+    let whole = prefix(A, &[1, 2]);
+    let behind = tiers.disk.as_ref().and_then(Disk::fall_behind);
+    assert!(behind.is_some());
+    for index in 0..2 {
+        let stored = tiers.store(&whole, index, state(A, &[1, 2][..=index]), WORTH);
+        let in_memory = Stored::Kept {
+            in_host: true,
+            on_disk: false,
+        };
+        assert_eq!(stored, in_memory);
+        assert!(!tiers.wants(&whole, index));
+    }
+    drop(behind);
+    assert!(!tiers.wants(&whole, 1));
+    settle(&tiers);
+    assert_eq!(tiers.figures().disk_block_count, 0, "its parent is not on disk");
+    assert!(!tiers.wants(&whole, 0));
+    assert!(!tiers.wants(&whole, 1));
+    drop(tiers);
+    assert_eq!(fetch_all(&mut open(0, &file, PLENTY), A, &[1, 2]), 2);
+}
+
+#[test]
+fn a_disk_that_is_behind_drops_what_memory_has_no_room_for() {
+    let mut tiers = open(0, &file(), PLENTY);
+    let behind = tiers.disk.as_ref().and_then(Disk::fall_behind);
+    let stored = tiers.store(&prefix(A, &[1]), 0, state(A, &[1]), WORTH);
+    assert_eq!(stored, Stored::Dropped);
+    assert_eq!(tiers.figures().dropped_count, 1);
+    drop(behind);
+    assert_eq!(fetch_all(&mut tiers, A, &[1]), 0);
+}
+
+#[test]
 fn a_disk_that_fails_switches_its_tier_off_and_the_host_goes_on() {
     let whole_file = tempfile::NamedTempFile::new().expect("the test machine has a temporary folder");
     let read_only = File::open(whole_file.path()).expect("it was made just now");
