@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use crate::{CostModel, DraftRoom, Load, StreamKey, TenantId, Token};
+use crate::{CostModel, DraftRoom, Load, StreamKey, TenantId, Token, real};
 use policy::{Policy, Prices};
 use recent::Recent;
 use suffixes::{Found, MATCH_MAX, Suffixes};
@@ -43,7 +43,9 @@ struct Stream {
     policy: Policy,
     /// What the index would have said next, whether or not it was asked.
     foretold: Option<Foretold>,
-    /// What the guesses of the step that is being computed delay it by, in tokens.
+    /// Guesses of the step that is being computed.
+    guess_count: usize,
+    /// What they delay it by, in tokens.
     delay: f64,
 }
 
@@ -88,14 +90,15 @@ impl Drafter {
             answer: Vec::new(),
             policy: Policy::new(habits, credit),
             foretold: None,
+            guess_count: 0,
             delay: 0.0,
         };
         self.streams.insert(stream, begun);
         self.foretell(stream);
     }
 
-    /// The likely next tokens of `stream`: none when they do not pay. What was chosen is to be told to
-    /// [`Drafter::made`] before the next call.
+    /// The likely next tokens of `stream`: none when they do not pay. If fewer are computed, [`Drafter::kept`] is to be
+    /// told; what was chosen is to be told to [`Drafter::made`] before the next call.
     pub fn propose(&mut self, stream: StreamKey, room: &DraftRoom, cost: &CostModel) -> Vec<Token> {
         let plain = cost.foretell(room.load);
         let added = |guesses: usize| {
@@ -126,8 +129,19 @@ impl Drafter {
             return Vec::new();
         };
         let guesses = continuation(state, &self.recent, &source, length);
+        state.guess_count = guesses.len();
         state.delay = prices.in_tokens(guesses.len());
         guesses
+    }
+
+    /// Only the first `count` of the tokens just proposed are computed.
+    pub fn kept(&mut self, stream: StreamKey, count: usize) {
+        if let Some(state) = self.streams.get_mut(&stream)
+            && count < state.guess_count
+        {
+            state.delay *= real(count) / real(state.guess_count);
+            state.guess_count = count;
+        }
     }
 
     /// `stream` made these tokens, of which the first `accepted` had been proposed; also without a proposal.

@@ -252,6 +252,29 @@ fn guesses_stay_within_the_room() {
     }
 }
 
+#[test]
+fn guesses_that_a_grammar_forbade_cost_no_credit() {
+    let text: Vec<Token> = (0..50).cycle().take(500).collect();
+    let prices = Prices {
+        width: 1,
+        plain: 10_000,
+        added: &|guesses| 2_000 * guesses as Micros,
+    };
+    let credit_after = |kept: usize| {
+        let mut drafter = Drafter::new();
+        drafter.begin(1, A, &text, true);
+        let proposed = drafter.propose_at(1, 8, &prices).len();
+        assert!(proposed > 1);
+        drafter.kept(1, kept.min(proposed));
+        drafter.made(1, &[999], 0);
+        drafter.streams.get(&1).expect("it runs").policy.credit
+    };
+    let untouched = CREDIT_AT_START + 0.01;
+    assert!((credit_after(0) - untouched).abs() < 1e-9);
+    assert!((credit_after(1) - (untouched - 0.2)).abs() < 1e-9);
+    assert!(credit_after(usize::MAX) < untouched - 0.3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
