@@ -295,7 +295,7 @@ proptest! {
         let (prompt, answer) = text.split_at(200);
         let run = run(&mut Drafter::new(), 1, prompt, answer, machine);
         let lost = (crate::real_us(run.guessed_us) - crate::real_us(run.plain_us)) / crate::real_us(machine(1));
-        let most = CREDIT_AT_START + OVERDRAFT_MAX + 0.01 * crate::real(answer.len());
+        let most = CREDIT_AT_START + OVERDRAFT_MAX + 0.01 * real(answer.len());
         prop_assert!(lost <= most, "{lost} of {most}");
     }
 
