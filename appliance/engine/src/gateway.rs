@@ -278,6 +278,7 @@ impl Reader {
             prompt_count,
             completion_tokens_max,
             chooser,
+            is_seeded: sampling.seed.is_some() && sampling.temperature != 0.0,
             tenant,
             class,
             cache,

@@ -8,6 +8,7 @@ use jingui_ipc::engine::Load;
 use jingui_llama::{BatchError, Context, ContextError, ContextShape, Decoded, LoadError, Model};
 
 use crate::codes;
+use crate::tier::{Shape, Tiers};
 
 /// Most rows of one step.
 pub const BATCH_TOKENS: u32 = 512;
@@ -91,6 +92,10 @@ pub struct Loaded {
     pub output_rows: u32,
     /// Threads that compute.
     pub thread_count: u32,
+    /// The tiers of the prefix cache behind the pool.
+    pub tiers: Tiers,
+    /// What blocks of these tiers depend on besides tokens.
+    pub state_shape: Shape,
 }
 
 /// Maps the weights, reserves the context and computes one token.
@@ -103,6 +108,7 @@ pub struct Loaded {
 pub fn load(
     order: &Load,
     weights: OwnedFd,
+    disk: Option<OwnedFd>,
     progress: impl FnMut(f32) -> bool,
 ) -> Result<Loaded, LoadFailure> {
     let weights = File::from(weights);
@@ -145,6 +151,19 @@ pub fn load(
     };
     let mut context = Context::new(model, shape).map_err(LoadFailure::Context)?;
     compute_one_token(&mut context)?;
+    // Without a disk tier no block outlives this worker and its weights.
+    let weights_digest = order
+        .disk_tier
+        .as_ref()
+        .map_or([0; 32], |tier| tier.weights_sha256);
+    let state_shape = Shape::of(&[
+        &weights_digest,
+        &order.weights_bytes.to_le_bytes(),
+        env!("CARGO_PKG_VERSION").as_bytes(),
+        jingui_llama::system_facts().as_bytes(),
+    ]);
+    let disk = disk.map(File::from).zip(order.disk_tier.as_ref());
+    let tiers = Tiers::open(state_shape, order.host_tier_bytes, disk);
     Ok(Loaded {
         context,
         stream_count: order.stream_count,
@@ -152,6 +171,8 @@ pub fn load(
         pool_sequences,
         output_rows,
         thread_count,
+        tiers,
+        state_shape,
     })
 }
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use jingui_engine::serve;
+use jingui_engine::serve_with;
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Report, SUPERVISOR_FD, WEIGHTS_FD};
+use jingui_ipc::engine::{DISK_TIER_FD, Report, SUPERVISOR_FD, WEIGHTS_FD};
 use jingui_jail::Profile;
 
 fn main() -> ExitCode {
@@ -38,6 +38,8 @@ fn run() -> anyhow::Result<()> {
             eprintln!("engine: llama.cpp: {line}");
         }
     });
-    serve(channel, weights, confinement.landlock_abi)?;
+    // Only there when there is a disk tier.
+    let disk = jingui_jail::inherited(DISK_TIER_FD).ok();
+    serve_with(channel, weights, disk, confinement.landlock_abi)?;
     Ok(())
 }

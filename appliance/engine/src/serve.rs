@@ -51,10 +51,23 @@ pub enum EngineError {
 ///
 /// # Errors
 /// Every [`EngineError`]; the process must end then.
-pub fn serve(mut channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Result<(), EngineError> {
+pub fn serve(channel: Channel, weights: OwnedFd, landlock_abi: u32) -> Result<(), EngineError> {
+    serve_with(channel, weights, None, landlock_abi)
+}
+
+/// As [`serve`], with the file of the disk tier when the supervisor handed one over.
+///
+/// # Errors
+/// Every [`EngineError`]; the process must end then.
+pub fn serve_with(
+    mut channel: Channel,
+    weights: OwnedFd,
+    disk: Option<OwnedFd>,
+    landlock_abi: u32,
+) -> Result<(), EngineError> {
     channel.send(&Report::Confined { landlock_abi })?;
     let order = first_order(&mut channel)?;
-    let loaded = load_and_report(&mut channel, &order, weights)?;
+    let loaded = load_and_report(&mut channel, &order, weights, disk)?;
     let abort = loaded.context.abort_flag();
     let pulse = Pulse::new(abort.clone());
     let interrupt = Interrupt::new(abort);
@@ -114,9 +127,14 @@ fn first_order(channel: &mut Channel) -> Result<Load, EngineError> {
     }
 }
 
-fn load_and_report(channel: &mut Channel, order: &Load, weights: OwnedFd) -> Result<Loaded, EngineError> {
+fn load_and_report(
+    channel: &mut Channel,
+    order: &Load,
+    weights: OwnedFd,
+    disk: Option<OwnedFd>,
+) -> Result<Loaded, EngineError> {
     let mut told = None;
-    let loaded = load(order, weights, |part| {
+    let loaded = load(order, weights, disk, |part| {
         let permille = permille(part);
         if told == Some(permille) {
             return true;

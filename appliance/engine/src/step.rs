@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use jingui_ipc::engine::{Figures, FromEngine};
 use jingui_llama::{DecodeError, SequenceError};
-use jingui_sched::{Micros, Scheduler, Shape};
+use jingui_sched::{Drafter, Micros, Scheduler, Shape};
 
 use crate::choose::Pool;
 use crate::load::Loaded;
 use crate::pulse::Pulse;
 use crate::stream::{Request, Stream};
 
+mod blocks;
 mod choosing;
 mod commands;
 mod compute;
@@ -26,6 +27,7 @@ mod events;
 mod interrupt;
 
 use compute::Device;
+use drafts::StreamDrafts;
 pub use interrupt::Interrupt;
 
 /// Most streams that wait for a place. One more is told that the engine is overloaded.
@@ -94,6 +96,7 @@ pub struct StepLoop {
     device: Device,
     scheduler: Scheduler,
     streams: BTreeMap<u64, Stream>,
+    drafter: Drafter,
     stream_context_tokens: u32,
     pool: Pool,
     gateway: Option<Gateway>,
@@ -119,11 +122,12 @@ impl StepLoop {
             context_tokens: size(loaded.stream_context_tokens),
             waiting_max: WAITING_COUNT_MAX,
             waiting_per_tenant_max: WAITING_PER_TENANT_MAX,
-            has_tiers: false,
+            has_tiers: loaded.tiers.is_any() && loaded.context.is_divisible(),
         };
         Self {
             scheduler: Scheduler::new(shape),
             streams: BTreeMap::new(),
+            drafter: Drafter::new(),
             stream_context_tokens: loaded.stream_context_tokens,
             pool: Pool::new(size(loaded.thread_count)),
             device: Device::new(loaded),
@@ -157,9 +161,13 @@ impl StepLoop {
 
     /// Makes a step; `false` when there was nothing to compute.
     fn step(&mut self) -> Result<bool, StepFailure> {
-        let step = self
-            .scheduler
-            .plan(self.now(), &mut drafts::of(&mut self.streams));
+        let now = self.now();
+        let mut drafts = StreamDrafts {
+            streams: &mut self.streams,
+            drafter: &mut self.drafter,
+            is_possible: self.device.is_divisible(),
+        };
+        let step = self.scheduler.plan(now, &mut drafts);
         self.tell_of(&step);
         let (outcome, over) = self.compute(&step)?;
         self.scheduler.advance(&step, &outcome, self.now());

@@ -19,6 +19,9 @@ pub struct Request {
     pub completion_tokens_max: Option<u32>,
     /// Chooses tokens; knows those made before.
     pub chooser: Chooser,
+    /// Whether its random choices are to come out the same again: then nothing is guessed for it, since rows that
+    /// are computed together round differently.
+    pub is_seeded: bool,
     /// On whose account.
     pub tenant: Tenant,
     /// How urgent.
@@ -38,6 +41,9 @@ pub(crate) struct Stream {
     completion_max: u32,
     /// Tokens of the prompt that were not computed, once that is known.
     pub(crate) cached_count: u32,
+    /// Whether the guesses of the running step are what its constraint dictates.
+    pub(crate) is_forced: bool,
+    pub(crate) is_seeded: bool,
 }
 
 impl Stream {
@@ -53,6 +59,8 @@ impl Stream {
             completion_count,
             completion_max,
             cached_count: 0,
+            is_forced: false,
+            is_seeded: request.is_seeded,
         };
         let submission = Submission {
             stream: request.stream,

@@ -1,23 +1,30 @@
 //! What a step costs: a linear model that learns from every measured step.
 //!
-//! Recursive least squares with forgetting over four quantities: the step itself, rows, rows that give logits (the
-//! last layer is wide), and what the rows attend to. It starts from a prior that is right for nobody and harmful to
-//! nobody, and an outlier (a machine that slept) counts no more than a limited surprise.
+//! Least squares over four quantities: the step itself, rows, rows that give logits (the last layer is wide), and what
+//! the rows attend to. Errors count relative to what the prior says of their step, so short steps are fitted as
+//! well as long ones.
+//! Older steps fade; steps with and without rows of prompts fade apart, so that an hour of chatting does not forget
+//! what a prompt costs. What was never observed is assumed to be as much faster or slower than the prior as what was.
+//! An outlier (a machine that slept) counts no more than a limited surprise.
 
 use crate::{Micros, micros, real, real_us};
 
 const QUANTITIES: usize = 4;
-/// Older steps weigh less by this for each new one: some hundred steps are remembered.
-const FORGETTING: f64 = 0.99;
+/// Older steps weigh less by this for each new one: some fifty steps are remembered.
+const FADING: f64 = 0.98;
 /// A step may count as so many times dearer, or cheaper, than foretold; not while the model is young.
 const SURPRISE_MAX: f64 = 3.0;
 const YOUNG_STEPS: u64 = 12;
 /// Step, row, row with logits in microseconds; a thousand attended cells.
 const PRIOR: [f64; QUANTITIES] = [2_000.0, 2_000.0, 2_000.0, 100.0];
-/// How wrong the prior may be, as a part of itself.
-const PRIOR_DOUBT: f64 = 4.0;
-/// What the measured time scatters by, in microseconds; sets how fast the prior is left.
-const NOISE_US: f64 = 1_000.0;
+/// How many steps the assumption about what was not observed weighs: it may be wrong by itself, times of steps scatter
+/// by a twentieth.
+const PRIOR_STEPS: f64 = 0.0025;
+/// Least microseconds of a step for the relative error.
+const STEP_MIN_US: f64 = 10.0;
+
+type Vector = [f64; QUANTITIES];
+type Matrix = [Vector; QUANTITIES];
 
 /// What a step computes, as far as its cost depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,35 +58,58 @@ impl Load {
         }
     }
 
-    fn quantities(self) -> [f64; QUANTITIES] {
+    /// What the prior says that each quantity costs.
+    fn by_prior(self) -> Vector {
+        let [step, row, output, attended] = PRIOR;
         [
-            1.0,
-            real(self.rows),
-            real(self.outputs),
-            real(self.attended) / 1_000.0,
+            step,
+            row * real(self.rows),
+            output * real(self.outputs),
+            attended * real(self.attended) / 1_000.0,
         ]
+    }
+}
+
+/// Measured steps of one kind, faded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    squares: Matrix,
+    products: Vector,
+    /// For the one number by which the machine differs from the prior.
+    scale_squares: f64,
+    scale_products: f64,
+}
+
+impl Seen {
+    fn add(&mut self, x: &Vector, y: f64) {
+        for ((row, product), a) in self.squares.iter_mut().zip(&mut self.products).zip(x) {
+            for (cell, b) in row.iter_mut().zip(x) {
+                *cell = *cell * FADING + a * b;
+            }
+            *product = *product * FADING + a * y;
+        }
+        let sum: f64 = x.iter().sum();
+        self.scale_squares = self.scale_squares * FADING + sum * sum;
+        self.scale_products = self.scale_products * FADING + sum * y;
     }
 }
 
 /// Foretells how long a step takes.
 #[derive(Debug, Clone)]
 pub struct CostModel {
-    weights: [f64; QUANTITIES],
-    covariance: [[f64; QUANTITIES]; QUANTITIES],
+    /// By how much each quantity is dearer than the prior says.
+    factors: Vector,
+    with_prompts: Seen,
+    without: Seen,
     step_count: u64,
 }
 
 impl Default for CostModel {
     fn default() -> Self {
-        let mut covariance = [[0.0; QUANTITIES]; QUANTITIES];
-        for (index, (row, prior)) in covariance.iter_mut().zip(PRIOR).enumerate() {
-            if let Some(cell) = row.get_mut(index) {
-                *cell = (prior * PRIOR_DOUBT / NOISE_US).powi(2);
-            }
-        }
         Self {
-            weights: PRIOR,
-            covariance,
+            factors: [1.0; QUANTITIES],
+            with_prompts: Seen::default(),
+            without: Seen::default(),
             step_count: 0,
         }
     }
@@ -97,33 +127,59 @@ impl CostModel {
         if load.rows == 0 {
             return;
         }
-        let x = load.quantities();
-        let mut gain: [f64; QUANTITIES] = self.covariance.map(|row| dot(&row, &x));
-        let spread = FORGETTING + dot(&gain, &x);
-        if !spread.is_finite() || spread <= 0.0 {
-            *self = Self::default();
+        let foretold = self.sum(load).max(STEP_MIN_US);
+        let mut measured = real_us(measured).max(STEP_MIN_US);
+        if self.step_count >= YOUNG_STEPS {
+            measured = measured.clamp(foretold / SURPRISE_MAX, foretold * SURPRISE_MAX);
+        }
+        let prior = load.by_prior();
+        let in_all: f64 = prior.iter().sum();
+        let x = prior.map(|part| part / in_all);
+        let seen = if load.rows > load.outputs {
+            &mut self.with_prompts
+        } else {
+            &mut self.without
+        };
+        seen.add(&x, measured / in_all);
+        self.step_count += 1;
+        self.fit();
+    }
+
+    /// Solves for the factors; one that would be negative is noise and becomes nothing.
+    fn fit(&mut self) {
+        let (a, b) = (&self.with_prompts, &self.without);
+        let scale = (a.scale_products + b.scale_products) / (a.scale_squares + b.scale_squares);
+        if !scale.is_finite() || scale <= 0.0 {
             return;
         }
-        let foretold = self.sum(load).max(1.0);
-        let measured = if self.step_count < YOUNG_STEPS {
-            real_us(measured)
-        } else {
-            real_us(measured).clamp(foretold / SURPRISE_MAX, foretold * SURPRISE_MAX)
-        };
-        let error = measured - dot(&self.weights, &x);
-        let before = gain;
-        for value in &mut gain {
-            *value /= spread;
-        }
-        for ((weight, row), gain) in self.weights.iter_mut().zip(&mut self.covariance).zip(gain) {
-            // Nothing is cheaper for being more: a weight that would fall below zero is noise.
-            *weight = (*weight + gain * error).max(0.0);
-            for (cell, before) in row.iter_mut().zip(before) {
-                *cell = (*cell - gain * before) / FORGETTING;
+        let mut is_used = [true; QUANTITIES];
+        for _ in 0..QUANTITIES {
+            let mut squares = [[0.0; QUANTITIES]; QUANTITIES];
+            let mut products = [0.0; QUANTITIES];
+            for row in 0..QUANTITIES {
+                for column in 0..QUANTITIES {
+                    let both = is_used.get(row) == Some(&true) && is_used.get(column) == Some(&true);
+                    let sum = at(&a.squares, row, column) + at(&b.squares, row, column);
+                    let own = if row == column { PRIOR_STEPS } else { 0.0 };
+                    set(&mut squares, row, column, if both { sum + own } else { own });
+                }
+                let sum = a.products.get(row).unwrap_or(&0.0) + b.products.get(row).unwrap_or(&0.0);
+                if let (Some(product), Some(true)) = (products.get_mut(row), is_used.get(row)) {
+                    *product = sum + PRIOR_STEPS * scale;
+                }
+            }
+            let Some(factors) = solve(squares, products) else {
+                return;
+            };
+            let is_sound = factors.iter().all(|factor| *factor >= 0.0);
+            self.factors = factors.map(|factor| factor.max(0.0));
+            if is_sound {
+                return;
+            }
+            for (used, factor) in is_used.iter_mut().zip(factors) {
+                *used &= factor >= 0.0;
             }
         }
-        self.bound_doubt();
-        self.step_count += 1;
     }
 
     /// Most rows of a prompt from position `from` on that fit beside `load` into a step of `target`.
@@ -145,42 +201,73 @@ impl CostModel {
     /// What computing `rows` rows of a prompt from position `from` on costs, in a step that is made anyway.
     #[must_use]
     pub fn prefill(&self, from: usize, rows: usize) -> Micros {
-        let [step, row, _, attended] = self.weights;
-        let load = Load::rows(from, rows, 0);
+        let [step, row, _, attended] = self.weighted(Load::rows(from, rows, 0));
         // The share of its step: as if steps of prompts had a few hundred rows.
-        micros((row + step / 256.0) * real(rows) + attended * real(load.attended) / 1_000.0)
+        micros(row + attended + step * real(rows) / 256.0)
+    }
+
+    fn weighted(&self, load: Load) -> Vector {
+        let mut parts = load.by_prior();
+        for (part, factor) in parts.iter_mut().zip(self.factors) {
+            *part *= factor;
+        }
+        parts
     }
 
     fn sum(&self, load: Load) -> f64 {
-        dot(&self.weights, &load.quantities())
-    }
-
-    /// Forgetting without new evidence would let doubt grow without bound, and the next step throw the model about.
-    fn bound_doubt(&mut self) {
-        for (index, prior) in PRIOR.iter().enumerate() {
-            let most = (prior * PRIOR_DOUBT / NOISE_US).powi(2);
-            let Some(doubt) = self.covariance.get(index).and_then(|row| row.get(index)).copied() else {
-                continue;
-            };
-            if doubt > most {
-                let scale = (most / doubt).sqrt();
-                for (other, row) in self.covariance.iter_mut().enumerate() {
-                    for (column, cell) in row.iter_mut().enumerate() {
-                        if other == index {
-                            *cell *= scale;
-                        }
-                        if column == index {
-                            *cell *= scale;
-                        }
-                    }
-                }
-            }
-        }
+        self.weighted(load).iter().sum()
     }
 }
 
-fn dot(a: &[f64; QUANTITIES], b: &[f64; QUANTITIES]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+fn at(matrix: &Matrix, row: usize, column: usize) -> f64 {
+    matrix
+        .get(row)
+        .and_then(|cells| cells.get(column))
+        .copied()
+        .unwrap_or(0.0)
+}
+
+fn set(matrix: &mut Matrix, row: usize, column: usize, value: f64) {
+    if let Some(cell) = matrix.get_mut(row).and_then(|cells| cells.get_mut(column)) {
+        *cell = value;
+    }
+}
+
+/// Solves a symmetric positive definite system by Cholesky's method; `None` when it is not.
+fn solve(squares: Matrix, products: Vector) -> Option<Vector> {
+    let mut lower = [[0.0; QUANTITIES]; QUANTITIES];
+    for row in 0..QUANTITIES {
+        for column in 0..=row {
+            let sum: f64 = (0..column)
+                .map(|k| at(&lower, row, k) * at(&lower, column, k))
+                .sum();
+            let rest = at(&squares, row, column) - sum;
+            let value = if row == column {
+                (rest > 0.0).then(|| rest.sqrt())?
+            } else {
+                rest / at(&lower, column, column)
+            };
+            set(&mut lower, row, column, value);
+        }
+    }
+    let mut halfway = [0.0; QUANTITIES];
+    for row in 0..QUANTITIES {
+        let sum: f64 = (0..row)
+            .map(|k| at(&lower, row, k) * halfway.get(k).unwrap_or(&0.0))
+            .sum();
+        *halfway.get_mut(row)? = (products.get(row)? - sum) / at(&lower, row, row);
+    }
+    let mut solution = [0.0; QUANTITIES];
+    for row in (0..QUANTITIES).rev() {
+        let sum: f64 = (row + 1..QUANTITIES)
+            .map(|k| at(&lower, k, row) * solution.get(k).unwrap_or(&0.0))
+            .sum();
+        *solution.get_mut(row)? = (halfway.get(row)? - sum) / at(&lower, row, row);
+    }
+    solution
+        .iter()
+        .all(|value: &f64| value.is_finite())
+        .then_some(solution)
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! How long it will take, for people who wait.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::shape::NOTICE_INTERVAL_US;
 use crate::stream::Stream;
 use crate::{Load, Micros, Scheduler, StreamKey, micros, real, real_us};
@@ -55,23 +58,24 @@ impl Scheduler {
             .values()
             .filter(|stream| stream.is_strict && !stream.is_running());
         order.extend(strict.map(|stream| stream.key));
-        let mut work: f64 = self.running_streams_work();
-        let mut count = self.running.len();
+        let slowdown = self.slowdown();
+        // When each place will be free, soonest first: the queue enters one after another.
+        let mut places: BinaryHeap<Reverse<Micros>> = (self.running.len()..self.shape.running_max)
+            .map(|_| Reverse(0))
+            .collect();
+        let running = self.running.iter().filter_map(|key| self.streams.get(key));
+        places.extend(running.map(|stream| Reverse(self.time_of(stream, slowdown))));
         order
             .into_iter()
             .enumerate()
             .filter_map(|(ahead_count, key)| {
                 let stream = self.streams.get(&key)?;
-                // As if the machine shared itself among those ahead until enough of them have ended.
-                let leaving = (count + 1).saturating_sub(self.shape.running_max).max(1);
-                let until_place = work * real(leaving) / real(count.max(1));
-                let prefill = real_us(self.cost.prefill(0, stream.tokens.len()));
-                work += self.work_of(stream);
-                count += 1;
+                let Reverse(enters_at) = places.pop()?;
+                places.push(Reverse(enters_at + self.time_of(stream, slowdown)));
                 Some(Notice {
                     stream: key,
                     ahead_count,
-                    estimate_us: micros(until_place + prefill),
+                    estimate_us: enters_at + self.cost.prefill(0, stream.tokens.len()) + self.step_time(),
                 })
             })
             .collect()
@@ -79,32 +83,35 @@ impl Scheduler {
 
     /// When a place will be free, so that the queue moves.
     pub(crate) fn until_a_place_is_free(&self) -> Micros {
-        let step = real_us(self.step_time());
+        let slowdown = self.slowdown();
         self.running
             .iter()
             .filter_map(|key| self.streams.get(key))
-            .map(|stream| {
-                let prefill = real_us(self.cost.prefill(stream.computed, stream.pending()));
-                micros(prefill + self.tokens_to_come(stream) * step)
-            })
+            .map(|stream| self.time_of(stream, slowdown))
             .min()
             .unwrap_or(0)
             .max(RETRY_AFTER_MIN_US)
     }
 
-    fn running_streams_work(&self) -> f64 {
-        self.running
-            .iter()
-            .filter_map(|key| self.streams.get(key))
-            .map(|stream| self.work_of(stream))
-            .sum()
+    /// How long a stream takes from now, or from its admission, to its end.
+    fn time_of(&self, stream: &Stream, slowdown: f64) -> Micros {
+        let prefill = self.cost.prefill(stream.computed, stream.pending());
+        prefill + micros(self.tokens_to_come(stream) * real_us(self.step_time()) * slowdown)
     }
 
-    /// Time of the machine that a stream still takes.
-    fn work_of(&self, stream: &Stream) -> f64 {
-        let width = real(self.shape.running_max.min(self.streams.len()).max(1));
-        real_us(self.cost.prefill(stream.computed, stream.pending()))
-            + self.tokens_to_come(stream) * real_us(self.step_time()) / width
+    /// By how much making tokens is slower for the prompts that are computed between.
+    fn slowdown(&self) -> f64 {
+        let width = real(self.width());
+        let (mut prompts, mut tokens) = (0.0, 0.0);
+        for stream in self.streams.values() {
+            prompts += real_us(self.cost.prefill(stream.computed, stream.pending()));
+            tokens += self.tokens_to_come(stream) * real_us(self.step_time()) / width;
+        }
+        if tokens > 0.0 { 1.0 + prompts / tokens } else { 1.0 }
+    }
+
+    fn width(&self) -> usize {
+        self.shape.running_max.min(self.streams.len()).max(1)
     }
 
     /// A step in which all places make tokens, as many as there are streams for.

@@ -64,6 +64,12 @@ impl Scheduler {
             Phase::Prefill
         };
         let border = stream.computed / TIER_BLOCK_TOKENS * TIER_BLOCK_TOKENS;
+        // Cells beyond the border that others hold too are held on, and needed a second time.
+        let has_room = self.committed() + (stream.computed - border) <= self.shape.kv_cells;
+        let phase = match phase {
+            Phase::Restoring { .. } if !has_room => Phase::Prefill,
+            other => other,
+        };
         let cut = matches!(phase, Phase::Restoring { .. }) && border < stream.computed;
         let sequence = stream.sequence;
         if let Some(stream) = self.streams.get_mut(&key) {
@@ -100,6 +106,13 @@ impl Scheduler {
             return;
         };
         if stream.computed > 0 {
+            // What it computed itself and another computed too is given up for the other's; where a third shares
+            // it, both stay.
+            let taken = self.tree.cached_cells_of(found) + stream.computed;
+            let given = found.length + self.tree.running_cells_of(sequence);
+            if self.committed() + taken > self.shape.kv_cells + given {
+                return;
+            }
             self.ops.push(KvOp::Forget { sequence, from: 0 });
         }
         let from = self.tree.share(sequence, found, now);
@@ -331,7 +344,8 @@ impl Scheduler {
             let Some(job) = self.saves.front_mut() else { return };
             let block = job.next;
             job.next += 1;
-            let (tenant, sequence, is_last) = (job.tenant, job.sequence, job.next >= job.end);
+            let (tenant, sequence, is_pinned) = (job.tenant, job.sequence, job.is_pinned);
+            let is_last = job.next >= job.end;
             if is_last {
                 self.saves.pop_front();
             }
@@ -346,6 +360,7 @@ impl Scheduler {
                 tokens,
                 sequence,
                 block,
+                is_pinned,
             });
         }
     }

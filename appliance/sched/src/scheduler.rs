@@ -51,6 +51,7 @@ pub(crate) struct SaveJob {
     pub(crate) sequence: SequenceId,
     pub(crate) next: usize,
     pub(crate) end: usize,
+    pub(crate) is_pinned: bool,
 }
 
 /// Decides what is computed next.
@@ -168,6 +169,14 @@ impl Scheduler {
             .get(&stream)
             .map(|stream| stream.tokens.as_slice())
             .unwrap_or_default()
+    }
+
+    /// Tokens at the beginning of a prompt that the pool holds for this tenant now.
+    #[must_use]
+    pub fn hot_tokens(&self, tenant: TenantId, tokens: &[Token]) -> usize {
+        self.tenants
+            .get(&tenant)
+            .map_or(0, |tenant| self.tree.longest(tenant.root, tokens).length)
     }
 
     /// Tokens of its prompt that a stream did not compute.
@@ -544,6 +553,7 @@ impl Scheduler {
             sequence,
             next,
             end,
+            is_pinned: stream.cache == CacheUse::Pin,
         });
     }
 }

@@ -50,6 +50,8 @@ pub enum KvOp {
         sequence: SequenceId,
         /// Which block.
         block: usize,
+        /// Whether it should go last there, too.
+        is_pinned: bool,
     },
 }
 

@@ -50,6 +50,13 @@ impl StepLoop {
                 continue;
             };
             let (tokens, finish) = self.hand_out(part.stream, chosen);
+            let is_forced = self
+                .streams
+                .get(&part.stream)
+                .is_some_and(|stream| stream.is_forced);
+            let accepted = tokens.len().saturating_sub(1).min(part.draft_count);
+            self.drafter
+                .made(part.stream, &tokens, if is_forced { 0 } else { accepted });
             // What failed is not kept; the loop ends it.
             let is_over = matches!(finish, Some(Finish::Stop | Finish::Length));
             *outcome = PartOutcome::Computed {

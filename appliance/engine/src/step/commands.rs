@@ -94,13 +94,27 @@ impl StepLoop {
         if !self.device.is_divisible() {
             submission.cache = jingui_sched::CacheUse::Off;
         }
+        let is_remembered = submission.cache != jingui_sched::CacheUse::Off && !submission.is_strict;
+        if is_remembered {
+            let hot = self.scheduler.hot_tokens(submission.tenant, &submission.tokens);
+            submission.tier_tokens =
+                self.device
+                    .blocks
+                    .look_up(id, submission.tenant, &submission.tokens, hot);
+        }
+        let (tenant, tokens) = (submission.tenant, submission.tokens.clone());
+        let is_strict = submission.is_strict;
         match self.scheduler.submit(submission, self.now()) {
             Ok(()) => {
                 self.emit(FromEngine::Accepted {
                     stream: id,
                     prompt_tokens,
                 });
+                if !is_strict {
+                    self.drafter.begin(id, tenant, &tokens, is_remembered);
+                }
                 self.streams.insert(id, stream);
+                return;
             }
             Err(Refusal::Overloaded { retry_after_us }) => {
                 let retry_after_ms = retry_after_us.div_ceil(1_000);
@@ -118,6 +132,7 @@ impl StepLoop {
                 self.answer(id, &stream, finish);
             }
         }
+        self.device.blocks.give_up(id);
     }
 
     fn drop_gateway(&mut self) {

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use jingui_ipc::engine::Finish;
 use jingui_llama::{AbortFlag, Batch, Context, ContextShape, DecodeError, Decoded, SequenceError};
-use jingui_sched::{KvOp, Lane, Micros, Outcome, PartOutcome, Restored, STRICT_CHUNK_TOKENS, Step};
+use jingui_sched::{
+    CostModel, KvOp, Lane, Micros, Outcome, PartOutcome, Restored, STRICT_CHUNK_TOKENS, Step, StreamKey,
+};
 
+use super::blocks::{self, Blocks};
 use super::{FAILED_STEP_COUNT_MAX, StepFailure, StepLoop};
 use crate::codes;
 use crate::load::Loaded;
@@ -32,6 +35,7 @@ pub(super) struct Device {
     thread_count: u32,
     stream_context_tokens: u32,
     strict: Option<(Context, Batch)>,
+    pub(super) blocks: Blocks,
 }
 
 impl Device {
@@ -42,6 +46,7 @@ impl Device {
             thread_count: loaded.thread_count,
             stream_context_tokens: loaded.stream_context_tokens,
             strict: None,
+            blocks: Blocks::new(loaded.tiers, loaded.state_shape, loaded.pool_sequences),
         }
     }
 
@@ -71,13 +76,44 @@ impl Device {
         }
     }
 
-    /// Changes the KV pool.
-    fn apply(&mut self, op: &KvOp) -> Result<(), SequenceError> {
+    /// Changes the KV pool, and says for a block that was to be restored what came of it. `missing` holds streams of
+    /// which an earlier block did not come in this step: no later one may go in its place.
+    fn apply(
+        &mut self,
+        op: &KvOp,
+        cost: &CostModel,
+        missing: &[StreamKey],
+    ) -> Result<Option<(StreamKey, Restored)>, SequenceError> {
         match op {
-            KvOp::Share { from, to, until } => self.context.share_range(*from, *to, 0..count_of(*until)),
-            KvOp::Forget { sequence, from } => self.context.forget(*sequence, count_of(*from)),
-            KvOp::Restore { .. } | KvOp::Save { .. } => Ok(()),
+            KvOp::Share { from, to, until } => {
+                self.context.share_range(*from, *to, 0..count_of(*until))?;
+            }
+            KvOp::Forget { sequence, from } => self.context.forget(*sequence, count_of(*from))?,
+            KvOp::Restore {
+                stream,
+                sequence,
+                block,
+            } => {
+                let restored = if missing.contains(stream) {
+                    Restored::Pending
+                } else {
+                    self.blocks.restore(&mut self.context, *stream, *sequence, *block)
+                };
+                return Ok(Some((*stream, restored)));
+            }
+            KvOp::Save {
+                tenant,
+                tokens,
+                sequence,
+                block,
+                is_pinned,
+            } => {
+                let worth = blocks::worth(cost, *block, *is_pinned);
+                self.blocks
+                    .save(&mut self.context, *tenant, tokens, *sequence, *block, worth);
+            }
         }
+        Ok(None)
     }
 
     /// Makes the context for strict streams, when it is first needed.
@@ -154,10 +190,14 @@ impl StepLoop {
     /// Does what a step says and chooses tokens. Returns what became of it, and the streams that end with it.
     pub(super) fn compute(&mut self, step: &Step) -> Result<(Outcome, Vec<(u64, Finish)>), StepFailure> {
         let mut outcome = Outcome::default();
+        let mut missing = Vec::new();
         for op in &step.ops {
-            self.device.apply(op)?;
-            if let KvOp::Restore { stream, .. } = op {
-                outcome.restored.push((*stream, Restored::Lost));
+            let restored = self.device.apply(op, self.scheduler.cost(), &missing)?;
+            if let Some((stream, restored)) = restored {
+                outcome.restored.push((stream, restored));
+                if restored != Restored::Done {
+                    missing.push(stream);
+                }
             }
         }
         if step.parts.is_empty() {

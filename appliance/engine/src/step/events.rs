@@ -14,6 +14,7 @@ impl StepLoop {
             if let Some(stream) = self.streams.get_mut(&started.stream) {
                 stream.cached_count = cached_tokens;
             }
+            self.device.blocks.give_up(started.stream);
             self.emit(FromEngine::Started {
                 stream: started.stream,
                 cached_tokens,
@@ -30,6 +31,8 @@ impl StepLoop {
 
     /// Forgets a stream that the scheduler has forgotten, and says how it ended.
     pub(super) fn finish(&mut self, id: u64, finish: Finish) {
+        self.drafter.end(id);
+        self.device.blocks.give_up(id);
         if let Some(stream) = self.streams.remove(&id) {
             self.answer(id, &stream, finish);
         }
