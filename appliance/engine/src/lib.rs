@@ -27,4 +27,4 @@ pub mod tier;
 pub mod tokens;
 
 pub use codes::CODES;
-pub use serve::{EngineError, serve};
+pub use serve::{EngineError, serve, serve_with};
