@@ -142,6 +142,19 @@ impl Batch {
         self.wants_logits.iter().map(|wanted| *wanted != 0)
     }
 
+    /// Token, position and sequence of each row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (sys::llama_token, u32, usize)> + '_ {
+        let places = self.positions.iter().zip(&self.sequences);
+        self.tokens
+            .iter()
+            .zip(places)
+            .map(|(token, (position, sequence))| {
+                // Both were made from unsigned numbers in `push`.
+                let position = u32::try_from(*position).unwrap_or(0);
+                (*token, position, usize::try_from(*sequence).unwrap_or(0))
+            })
+    }
+
     /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
     pub(crate) fn as_raw(&mut self) -> sys::llama_batch {
         self.sequence_pointers.clear();

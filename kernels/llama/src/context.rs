@@ -13,6 +13,7 @@ use crate::batch::{Batch, Limits};
 use crate::memory::{Memory, measure};
 use crate::model::Model;
 use crate::outputs::OutputRows;
+use crate::pooling::Purpose;
 use crate::threads::{THREAD_COUNT_MAX, ThreadPool};
 
 /// Most sequences of one context (`LLAMA_MAX_SEQ`).
@@ -44,7 +45,8 @@ pub enum ContextError {
     /// A number of the shape is zero or beyond what llama.cpp can do.
     #[error("a context of shape {0:?} cannot be made")]
     Shape(ContextShape),
-    /// llama.cpp could not make it, as a rule for want of memory; its reason went to the log.
+    /// llama.cpp could not make it, as a rule for want of memory; its reason went to the log. Or the model is not for
+    /// what the context does ([`Model::purpose`]).
     #[error("llama.cpp could not make the context")]
     Refused,
     /// The threads could not be started.
@@ -187,6 +189,9 @@ impl Context {
     ) -> Result<Self, ContextError> {
         initialise();
         shape.check()?;
+        if model.purpose() != Purpose::Text {
+            return Err(ContextError::Refused);
+        }
         let thread_count = i32::try_from(shape.thread_count).map_err(|_| ContextError::Shape(shape))?;
         let abort = AbortFlag::default();
         let params = params_of(shape, thread_count, &abort);
@@ -262,6 +267,10 @@ impl Context {
     #[must_use]
     pub fn sequence_count(&self) -> u32 {
         self.limits.sequence_count
+    }
+
+    pub(crate) fn threads(&self) -> &Arc<ThreadPool> {
+        &self.threads
     }
 
     /// A handle that stops a decode from another thread.

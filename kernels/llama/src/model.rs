@@ -23,9 +23,30 @@ pub enum LoadError {
     /// The progress callback asked to stop.
     #[error("loading was stopped")]
     Stopped,
-    /// The model is no decoder that makes text token by token.
+    /// The model has an encoder of its own kind (such as T5), which nothing here computes. Embedding models and rerankers
+    /// are taken, see [`Model::purpose`].
     #[error("the model is not a text decoder")]
     NotADecoder,
+}
+
+/// What may differ between loads of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Loads the next-token layer too, if the file has one: weights of one more layer, for
+    /// [`crate::Context::mtp_drafter`].
+    pub has_next_token_layer: bool,
+    /// Copies quantised tensors into the layout that this CPU computes fastest. Costs the time and the private memory
+    /// of that copy.
+    pub repacks: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            has_next_token_layer: false,
+            repacks: true,
+        }
+    }
 }
 
 /// Weights in memory, read-only. Shared between threads by `Arc`.
@@ -34,6 +55,7 @@ pub struct Model {
     vocab: NonNull<sys::llama_vocab>,
     specials: Vec<Special>,
     vocab_size: u32,
+    has_next_token_layer: bool,
 }
 
 // SAFETY: after loading, a `llama_model` and its vocabulary are only read; llama.cpp itself shares one model between
@@ -55,6 +77,18 @@ impl Model {
     /// # Errors
     /// Every [`LoadError`].
     pub fn load(weights: OwnedFd, progress: impl FnMut(f32) -> bool) -> Result<Self, LoadError> {
+        Self::load_with(weights, LoadOptions::default(), progress)
+    }
+
+    /// As [`Model::load`], with choices.
+    ///
+    /// # Errors
+    /// Every [`LoadError`].
+    pub fn load_with(
+        weights: OwnedFd,
+        options: LoadOptions,
+        progress: impl FnMut(f32) -> bool,
+    ) -> Result<Self, LoadError> {
         initialise();
         let file = OpenFile::from(weights)?;
         let mut watch = Watch {
@@ -63,6 +97,10 @@ impl Model {
         };
         let mut params = default_params();
         params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
+        params.load_mtp = options.has_next_token_layer;
+        params.use_extra_bufts = options.repacks;
+        // The bytes were verified before; this would read all of them once more.
+        params.check_tensors = false;
         params.progress_callback = Some(on_progress(&watch));
         params.progress_callback_user_data = (&raw mut watch).cast();
         // SAFETY: `file` is an open stream that outlives the call (llama.cpp maps it and keeps no handle), the
@@ -84,6 +122,7 @@ impl Model {
                 vocab,
                 specials: Vec::new(),
                 vocab_size: 0,
+                has_next_token_layer: options.has_next_token_layer,
             },
             Err(refused) => {
                 // SAFETY: `raw` was just made and nobody else knows it.
@@ -166,6 +205,14 @@ impl Model {
             .ok()
             .filter(|length| *length < value.len())?;
         Some(String::from_utf8_lossy(value.get(..length)?).into_owned())
+    }
+
+    /// Whether the next-token layer is loaded.
+    #[must_use]
+    pub fn has_next_token_layer(&self) -> bool {
+        // SAFETY: the model lives as long as `self`.
+        let layers = unsafe { sys::llama_model_n_layer_nextn(self.raw.as_ptr()) };
+        self.has_next_token_layer && layers > 0
     }
 
     /// Whether its memory is plain keys and values, one cell per position: neither recurrent nor hybrid nor a sliding

@@ -92,6 +92,16 @@ impl Context {
         self.outputs().row(row)
     }
 
+    /// Whether `batch` is, as far as its rows and wishes tell, the one computed last.
+    pub(crate) fn has_computed(&self, batch: &Batch) -> bool {
+        let places = &self.outputs.places;
+        places.len() == batch.len()
+            && places
+                .iter()
+                .zip(batch.rows_with_logits())
+                .all(|(place, is_wanted)| place.is_some() == is_wanted)
+    }
+
     /// Notes where the logits of `batch` lie, just after it was computed.
     pub(crate) fn take_outputs(&mut self, batch: &Batch) {
         // SAFETY: the context is alive and used by nobody else. The call waits for the computing, puts the rows in the

@@ -17,7 +17,7 @@ use demo::{compute, model, same_bits, text};
 const CHUNK: usize = 64;
 /// Longer than 512 cells, from where attention to a single row is split over threads.
 const PROMPT_TOKENS: u32 = 600;
-const ANSWER_TOKENS: u32 = 12;
+const ANSWER_TOKENS: u32 = 4;
 
 fn crowded() -> ContextShape {
     ContextShape {
