@@ -36,7 +36,8 @@ pub struct LoadOptions {
     /// [`crate::Context::mtp_drafter`].
     pub has_next_token_layer: bool,
     /// Copies quantised tensors into the layout that this CPU computes fastest. Costs the time and the private memory
-    /// of that copy.
+    /// of that copy: most of a load from a warm cache (measured, 301 MB of Q4_K: 0.27 s of one core and 205 MB with,
+    /// 0.05 s and nothing without). llama-server does the same. The header is read once, 0.7 MB there; all else is mapped.
     pub repacks: bool,
 }
 
@@ -122,7 +123,7 @@ impl Model {
                 vocab,
                 specials: Vec::new(),
                 vocab_size: 0,
-                has_next_token_layer: options.has_next_token_layer,
+                has_next_token_layer: false,
             },
             Err(refused) => {
                 // SAFETY: `raw` was just made and nobody else knows it.
@@ -131,6 +132,8 @@ impl Model {
             }
         };
         model.read_vocabulary()?;
+        model.has_next_token_layer =
+            options.has_next_token_layer && file.has_next_token_layer(model.raw())?;
         if model.is_decoder() {
             Ok(model)
         } else {
@@ -207,12 +210,14 @@ impl Model {
         Some(String::from_utf8_lossy(value.get(..length)?).into_owned())
     }
 
-    /// Whether the next-token layer is loaded.
+    /// Whether the next-token layer is loaded and can be computed.
     #[must_use]
     pub fn has_next_token_layer(&self) -> bool {
+        let architecture = self.metadata("general.architecture");
         // SAFETY: the model lives as long as `self`.
         let layers = unsafe { sys::llama_model_n_layer_nextn(self.raw.as_ptr()) };
-        self.has_next_token_layer && layers > 0
+        // One layer, and of the architecture whose drafts are tested here: others assert other things.
+        self.has_next_token_layer && layers == 1 && architecture.as_deref() == Some("glm4moe")
     }
 
     /// Whether its memory is plain keys and values, one cell per position: neither recurrent nor hybrid nor a sliding
@@ -297,13 +302,44 @@ impl OpenFile {
             return Err(LoadError::Descriptor(error));
         };
         let file = Self(stream);
-        // SAFETY: an open stream. llama.cpp reads from where the descriptor stands, which another holder may have moved.
-        let status = unsafe { libc::fseeko(stream.as_ptr(), 0, libc::SEEK_SET) };
+        // llama.cpp reads from where the descriptor stands, which another holder may have moved.
+        file.rewind()?;
+        Ok(file)
+    }
+
+    fn rewind(&self) -> Result<(), LoadError> {
+        // SAFETY: an open stream.
+        let status = unsafe { libc::fseeko(self.0.as_ptr(), 0, libc::SEEK_SET) };
         if status == 0 {
-            Ok(file)
+            Ok(())
         } else {
             Err(LoadError::Descriptor(std::io::Error::last_os_error()))
         }
+    }
+
+    /// Whether the file holds the tensors of the next-token layer. Its metadata may speak of a layer that was cut off,
+    /// and computing that would abort the process. llama.cpp has loaded the file before: where the first tensor of the
+    /// layer is, it has demanded the others.
+    fn has_next_token_layer(&self, model: *const sys::llama_model) -> Result<bool, LoadError> {
+        // SAFETY: the model was just loaded.
+        let layer = unsafe { sys::llama_model_n_layer(model) };
+        let name =
+            CString::new(format!("blk.{layer}.nextn.eh_proj.weight")).map_err(|_| LoadError::Refused)?;
+        self.rewind()?;
+        let params = sys::gguf_init_params {
+            no_alloc: true,
+            ctx: std::ptr::null_mut(),
+        };
+        // SAFETY: an open stream at its start; reads the header only, and allocates no tensors.
+        let header = unsafe { sys::gguf_init_from_file_ptr(self.0.as_ptr().cast(), params) };
+        if header.is_null() {
+            return Err(LoadError::Refused);
+        }
+        // SAFETY: a live header, and a NUL-terminated name.
+        let index = unsafe { sys::gguf_find_tensor(header, name.as_ptr()) };
+        // SAFETY: made above, freed only here.
+        unsafe { sys::gguf_free(header) };
+        Ok(index >= 0)
     }
 }
 

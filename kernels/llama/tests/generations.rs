@@ -9,12 +9,13 @@
 )]
 
 use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use jingui_llama::{
-    Context, ContextError, ContextShape, Decoded, DraftError, DraftRequest, LoadOptions, Model, MtpDrafter,
-    PooledContext, PooledError, PooledShape, Pooling, Purpose, Token,
+    Context, ContextError, ContextShape, Decoded, DraftError, DraftRequest, LoadError, LoadOptions, Model,
+    MtpDrafter, PooledContext, PooledError, PooledShape, Pooling, Purpose, Token,
 };
 
 mod demo;
@@ -289,6 +290,26 @@ fn glm_4_5_with_a_next_token_layer_computes_as_its_reference() {
         context.mtp_drafter(demo::shape()).unwrap_err(),
         DraftError::NoLayer
     );
+}
+
+/// A file whose metadata speak of a next-token layer that it does not hold: its name is overwritten, as if cut off.
+#[test]
+fn a_next_token_layer_that_was_cut_off_is_noticed() {
+    let mut bytes = std::fs::read(asset("glm4moe-mtp.gguf")).unwrap();
+    let name = b"blk.2.nextn.eh_proj.weight";
+    let at = bytes.windows(name.len()).position(|part| part == name).unwrap();
+    bytes[at..at + 5].copy_from_slice(b"blk.9");
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    let options = LoadOptions {
+        has_next_token_layer: true,
+        ..LoadOptions::default()
+    };
+    // llama.cpp refuses the file for its surplus tensor, or takes it without the layer; it never drafts.
+    match Model::load_with(file.into(), options, |_| true) {
+        Ok(model) => assert!(!model.has_next_token_layer()),
+        Err(error) => assert!(matches!(error, LoadError::Refused), "{error}"),
+    }
 }
 
 /// Two sequences at different places draft at once; each draft is what the reference drafts there.
