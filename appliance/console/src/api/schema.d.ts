@@ -308,6 +308,8 @@ export interface components {
          *     that the field is not given.
          */
         ChatRequest: {
+            /** @description `false` keeps this request out of the prefix cache: it takes nothing from it and leaves nothing in it. */
+            cache_prompt?: boolean | null;
             /** @description Variables for the chat template, for example `enable_thinking`. */
             chat_template_kwargs?: unknown;
             /**
@@ -336,32 +338,38 @@ export interface components {
             min_p?: number | null;
             /** @description Name of a serving model. */
             model: string;
+            /** @description Whether the model may make several calls in one answer. */
+            parallel_tool_calls?: boolean | null;
             /**
              * Format: float
              * @description −2 to 2.
              */
             presence_penalty?: number | null;
+            /** @description `24h` keeps the prompt's prefix in the cache when others give way; `in_memory` is the default. */
+            prompt_cache_retention?: string | null;
             /** @description `none` switches thinking off. */
             reasoning_effort?: string | null;
-            /** @description `text`, `json_object` or `json_schema`. */
-            response_format?: unknown;
+            response_format?: components["schemas"]["ResponseFormat"] | null;
             /**
              * Format: int64
              * @description Seed.
              */
             seed?: number | null;
+            /** @description `flex` waits for requests that somebody waits for. */
+            service_tier?: string | null;
             stop?: components["schemas"]["Stop"] | null;
             /** @description Send the answer as server-sent events. */
             stream?: boolean | null;
             stream_options?: components["schemas"]["StreamOptions"] | null;
+            /** @description Computed alone and in a fixed order: the same request gives the same bytes on the same box. */
+            strict_reproducible?: boolean | null;
             /**
              * Format: float
              * @description 0 is greedy.
              */
             temperature?: number | null;
             thinking?: components["schemas"]["Thinking"] | null;
-            /** @description `auto`, `none`, `required` or a function. */
-            tool_choice?: unknown;
+            tool_choice?: components["schemas"]["ToolChoice"] | null;
             /** @description Functions that the model may call. */
             tools?: unknown[] | null;
             /**
@@ -609,6 +617,24 @@ export interface components {
             /** @description `list`. */
             object: string;
         };
+        /** @description A JSON Schema with its name. */
+        NamedSchema: {
+            /** @description For people. */
+            description?: string | null;
+            /** @description Letters, digits, `_` and `-`. */
+            name: string;
+            /** @description The schema; any object when it is left out. */
+            schema?: unknown;
+            /** @description Whether the schema keeps to the narrower rules of strict ones. The answer fits either way. */
+            strict?: boolean | null;
+        };
+        /** @description Names a function that must be called. */
+        NamedTool: {
+            /** @description Its name. */
+            function: components["schemas"]["ToolName"];
+            /** @description `function`. */
+            type: string;
+        };
         /** @description An admin to be made by the ceremony. */
         NewAccount: {
             /** @description Password, at least 12 characters of three classes. */
@@ -693,6 +719,31 @@ export interface components {
              * @description Tokens that were already computed.
              */
             cached_tokens: number;
+        };
+        /** @description What the text of an answer must look like. */
+        ResponseFormat: {
+            /** @enum {string} */
+            type: "text";
+        } | {
+            /** @enum {string} */
+            type: "json_object";
+        } | {
+            /** @description The schema and its name. */
+            json_schema: components["schemas"]["NamedSchema"];
+            /** @enum {string} */
+            type: "json_schema";
+        } | {
+            /** @description The expression. */
+            pattern: string;
+            /** @enum {string} */
+            type: "regex";
+        } | {
+            /** @description The grammar. */
+            definition: string;
+            /** @description `lark`. */
+            syntax?: string | null;
+            /** @enum {string} */
+            type: "grammar";
         };
         /**
          * @description Role of a person.
@@ -802,6 +853,13 @@ export interface components {
             /** @description `function`. */
             type?: string | null;
         };
+        /** @description Whether the model may or must call a function. */
+        ToolChoice: string | components["schemas"]["NamedTool"];
+        /** @description Name of a function. */
+        ToolName: {
+            /** @description One of those in `tools`. */
+            name: string;
+        };
         /** @description Token counts. */
         Usage: {
             /**
@@ -892,6 +950,15 @@ export interface operations {
             };
             /** @description Payload Too Large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1467,6 +1534,15 @@ export interface operations {
             };
             /** @description Payload Too Large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorBody"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
