@@ -8,11 +8,12 @@ use llama_cpp_sys_2 as sys;
 /// Most threads (`GGML_MAX_N_THREADS`).
 pub(crate) const THREAD_COUNT_MAX: u32 = 512;
 
-/// How long a worker spins for the next graph before it sleeps: 131,072 pauses per level, some 2 to 8 ms of a core.
+/// How long a worker spins for the next graph before it sleeps: 131,072 pauses per level, measured as 6 ms of a core.
 ///
 /// llama.cpp's default of 50 spins for some 300 ms after each step: on an idle machine that is a core burnt long after
 /// the last request, on a busy one it is taken from the threads that choose tokens. One level covers the gap between
-/// two steps. Within a graph, workers always spin at its barriers, so threads beyond the free cores are worse than none.
+/// two steps, so no step pays for waking. Within a graph, workers always spin at its barriers, so threads beyond the
+/// free cores are worse than none.
 const POLL_LEVEL: u32 = 1;
 
 /// Workers for the contexts that share it. Freed after all of them.
