@@ -2,11 +2,13 @@
 //!
 //! Streams that make tokens come first, each with a row. Prompts fill what is left of the step's time: tenants in the
 //! order of what they have had, inside a tenant the shortest first unless one has stood still too long, interactive
-//! before batch. A step that somebody waits for ends within [`BUSY_STEP_TARGET_US`] as far as the cost model can tell.
+//! before batch. While a tenant that has had less makes tokens, prompts of one that has had more get a third of the time,
+//! so that a single stream is not slowed to the pace of a crowd. A step that somebody waits for ends within [`BUSY_STEP_TARGET_US`] as far as the cost model can tell.
 
 use crate::shape::{
-    AGING_US, ALONE_STEP_TARGET_US, BATCH_TURN_STEPS, BUSY_STEP_TARGET_US, CHUNK_TOKENS, CHUNK_TOKENS_MIN,
-    PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN, TIER_BLOCK_TOKENS, TIER_PATIENCE_US,
+    AGING_US, AHEAD_ROWS, AHEAD_SHARE, ALONE_STEP_TARGET_US, BATCH_TURN_STEPS, BUSY_STEP_TARGET_US,
+    CHUNK_TOKENS, CHUNK_TOKENS_MIN, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN,
+    TIER_BLOCK_TOKENS, TIER_PATIENCE_US,
 };
 use crate::stream::{CacheUse, Class, Phase, Stream};
 use crate::tree::{Match, common_length};
@@ -261,10 +263,22 @@ impl Scheduler {
         let mut taken: Vec<StreamKey> = Vec::new();
         let mut charged = std::collections::BTreeMap::new();
         let is_batch_turn = self.step_count.is_multiple_of(BATCH_TURN_STEPS);
+        let makers: Vec<u64> = step
+            .parts
+            .iter()
+            .filter_map(|part| self.served_of(part.stream))
+            .collect();
+        self.ahead_credit_us =
+            (self.ahead_credit_us + self.cost.foretell(load) / AHEAD_SHARE).min(BUSY_STEP_TARGET_US);
         loop {
             let is_first = taken.is_empty();
             let next = self
                 .running_in(|stream| stream.phase == Phase::Prefill && !taken.contains(&stream.key))
+                .filter(|stream| {
+                    let first = stream.pending().min(CHUNK_TOKENS_MIN);
+                    !self.is_ahead(stream, &makers)
+                        || self.cost.prefill(stream.computed, first) <= self.ahead_credit_us
+                })
                 .min_by_key(|stream| {
                     let served = self.tenants.get(&stream.tenant).map_or(0, |tenant| tenant.served);
                     let served = served + charged.get(&stream.tenant).copied().unwrap_or(0);
@@ -274,7 +288,10 @@ impl Scheduler {
                     (!is_turn, class, served, !is_aged, stream.pending(), stream.number)
                 });
             let Some(stream) = next else { return };
-            let target = if is_awaited {
+            let is_ahead = self.is_ahead(stream, &makers);
+            let target = if is_ahead {
+                self.cost.foretell(load) + self.ahead_credit_us
+            } else if is_awaited {
                 BUSY_STEP_TARGET_US
             } else {
                 ALONE_STEP_TARGET_US
@@ -301,8 +318,12 @@ impl Scheduler {
                 return;
             };
             is_awaited |= part.output_count > 0 && stream.class == Class::Interactive;
-            *charged.entry(stream.tenant).or_insert(0) += crate::scheduler::count(rows);
-            taken.push(stream.key);
+            let (tenant, cost) = (stream.tenant, self.cost.prefill(stream.computed, rows));
+            if is_ahead {
+                self.ahead_credit_us = self.ahead_credit_us.saturating_sub(cost);
+            }
+            *charged.entry(tenant).or_insert(0) += crate::scheduler::count(rows);
+            taken.push(part.stream);
             load = load.and(part.load());
             step.parts.push(part);
         }
@@ -382,6 +403,17 @@ impl Scheduler {
             }
         }
         started
+    }
+
+    fn served_of(&self, key: StreamKey) -> Option<u64> {
+        let stream = self.streams.get(&key)?;
+        self.tenants.get(&stream.tenant).map(|tenant| tenant.served)
+    }
+
+    /// Whether the tenant of a prompt has had more than another one that makes tokens in the step.
+    fn is_ahead(&self, stream: &Stream, makers: &[u64]) -> bool {
+        let served = self.tenants.get(&stream.tenant).map_or(0, |tenant| tenant.served);
+        makers.iter().any(|other| other + AHEAD_ROWS < served)
     }
 
     fn is_interactive(&self, key: StreamKey) -> bool {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::shape::{DECODE_WEIGHT, TIER_BLOCK_TOKENS};
 use crate::stream::{CacheUse, Phase, Refusal, Stream, Submission};
 use crate::strict::StrictLane;
-use crate::tenant::Tenant;
+use crate::tenant::{BEHIND_ROWS_MAX, MEMORY_US, REMEMBERED_MAX, Tenant};
 use crate::tree::{NodeId, Tail, Tree};
 use crate::{
     CostModel, KvOp, Lane, Micros, Outcome, Part, PartOutcome, Restored, SequenceId, Shape, Step, StreamKey,
@@ -74,6 +74,10 @@ pub struct Scheduler {
     pub(crate) step_count: u64,
     pub(crate) figures: Figures,
     pub(crate) completion_mean: f64,
+    /// Time that prompts of tenants which have had more may take.
+    pub(crate) ahead_credit_us: Micros,
+    /// The latest time that was given.
+    pub(crate) clock: Micros,
     next_number: u64,
 }
 
@@ -97,6 +101,8 @@ impl Scheduler {
             step_count: 0,
             figures: Figures::default(),
             completion_mean: COMPLETION_PRIOR,
+            ahead_credit_us: 0,
+            clock: 0,
             next_number: 0,
         }
     }
@@ -134,7 +140,8 @@ impl Scheduler {
             return Err(Refusal::Overloaded { retry_after_us });
         }
         self.next_number += 1;
-        self.enter(stream.tenant);
+        self.clock = now;
+        self.enter(stream.tenant, now);
         self.tenant_mut(stream.tenant).waiting_count += 1;
         self.streams.insert(stream.key, stream);
         Ok(())
@@ -202,6 +209,7 @@ impl Scheduler {
 
     /// Takes in what became of a step. To be called once for each step, before anything else is asked.
     pub fn advance(&mut self, step: &Step, outcome: &Outcome, now: Micros) {
+        self.clock = now;
         if let Some(measured) = outcome.measured
             && step.lane == Lane::Main
         {
@@ -495,29 +503,43 @@ impl Scheduler {
         self.tenants.entry(id).or_insert_with(|| Tenant::new(tree.root()))
     }
 
-    /// A tenant that was away starts level with those who are there.
-    fn enter(&mut self, id: TenantId) {
+    /// A tenant that was away for long starts level with those who are there; one that only paused keeps what it had less.
+    fn enter(&mut self, id: TenantId, now: Micros) {
         let level = self
             .tenants
             .values()
             .filter(|tenant| tenant.is_active())
             .map(|tenant| tenant.served)
-            .min();
+            .min()
+            .unwrap_or(0);
+        let is_known = self.tenants.contains_key(&id);
         let tenant = self.tenant_mut(id);
-        if !tenant.is_active() {
-            tenant.served = tenant.served.max(level.unwrap_or(0));
-        }
-    }
-
-    /// Forgets tenants without streams and cached prefixes, and what was counted when nobody is there.
-    fn leave(&mut self, id: TenantId) {
-        let is_active = self.tenants.get(&id).is_some_and(Tenant::is_active);
-        if is_active {
+        if tenant.is_active() {
             return;
         }
+        let has_only_paused = is_known && now.saturating_sub(tenant.left_at) < MEMORY_US;
+        let least = if has_only_paused {
+            level.saturating_sub(BEHIND_ROWS_MAX)
+        } else {
+            level
+        };
+        tenant.served = tenant.served.max(least);
+    }
+
+    /// Forgets tenants without streams and cached prefixes that left some time ago.
+    fn leave(&mut self, id: TenantId) {
+        let now = self.clock;
+        let tenant = self.tenant_mut(id);
+        if tenant.is_active() {
+            return;
+        }
+        tenant.left_at = now;
+        let idle = self.tenants.values().filter(|tenant| !tenant.is_active()).count();
         let tree = &mut self.tree;
-        self.tenants
-            .retain(|_, tenant| tenant.is_active() || !tree.close(tenant.root));
+        self.tenants.retain(|_, tenant| {
+            let is_recent = now.saturating_sub(tenant.left_at) < MEMORY_US && idle <= REMEMBERED_MAX;
+            tenant.is_active() || is_recent || !tree.close(tenant.root)
+        });
     }
 
     fn save_from(&mut self, key: StreamKey) {

@@ -34,6 +34,10 @@ pub(crate) const RESERVE_GROWTH_TOKENS: usize = 128;
 pub(crate) const BATCH_TURN_STEPS: u64 = 8;
 /// What a row that makes a token weighs in a tenant's account; a row of a prompt weighs 1.
 pub(crate) const DECODE_WEIGHT: u64 = 2;
+/// By so many weighted rows a tenant has had more than another before its prompts give way to the other's tokens.
+pub(crate) const AHEAD_ROWS: u64 = 512;
+/// They get the time that making tokens takes, divided by this: a third of all.
+pub(crate) const AHEAD_SHARE: Micros = 2;
 /// A waiting stream for which there is no room may be passed by smaller ones for so long.
 pub(crate) const PASSED_OVER_US: Micros = 10_000_000;
 /// Most often that a waiting stream is told of its place.

@@ -48,6 +48,36 @@ fn one_stream_of_a_tenant_runs_at_full_speed_beside_fifteen_of_another() {
 }
 
 #[test]
+fn a_tenant_with_one_request_at_a_time_gets_its_share_beside_one_with_fifteen() {
+    for_seeds("a_tenant_with_one_request", 10, |seed| {
+        let mut world = World::new(roomy(8), Machine::SMALL, seed);
+        let mut open: Vec<(u8, u64)> = Vec::new();
+        let mut number = 0;
+        let mut got = [0usize; 3];
+        let until = world.now + 120_000_000;
+        while world.now < until {
+            for (tenant, wanted) in [(1u8, 15), (2, 1)] {
+                while open.iter().filter(|(of, _)| *of == tenant).count() < wanted {
+                    number += 1;
+                    let stream = world.ask(Ask::new(tenant, text(number, 256), 32)).unwrap();
+                    open.push((tenant, stream));
+                }
+            }
+            world.step();
+            open.retain(|(tenant, stream)| {
+                let is_over = world.lives[stream].ended_at.is_some();
+                if is_over {
+                    got[usize::from(*tenant)] += 256 + 32;
+                }
+                !is_over
+            });
+        }
+        let shares = [got[1] as f64, got[2] as f64];
+        assert!(jain(&shares) >= 0.9, "{shares:?}");
+    });
+}
+
+#[test]
 fn tenants_with_long_queues_get_the_same_share() {
     for_seeds("tenants_with_long_queues", 10, |seed| {
         let mut shape = roomy(6);
