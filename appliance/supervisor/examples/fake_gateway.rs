@@ -1,6 +1,7 @@
 //! A gateway for tests of the supervisor: speaks the conversation, listens to nobody.
 //!
 //! Its state folder tells it how to behave: a file `behave` with one of the words of [`Manner`], read when it starts.
+//! Golden prompts are answered rightly, but as the file `golden` there says: `wrong`, `refused`, or `never`.
 //! What it was told by the supervisor goes into the file `heard`, one line each. An [`Ask`] as JSON in the file `ask`
 //! is asked and the file removed.
 
@@ -17,7 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use jingui_ipc::Channel;
-use jingui_ipc::control::Private;
+use jingui_ipc::control::{Fault, FaultKind, Private};
 use jingui_ipc::gateway::{
     Ask, CONTROL_FD, Event, Inference, Outcome, Produced, Record, STATE_FD, Task, ToGateway, ToSupervisor,
 };
@@ -73,6 +74,7 @@ fn main() {
     if manner == Manner::Silent {
         thread::sleep(Duration::from_secs(3600));
     }
+    let golden = format!("{folder}/golden");
     let mut beats = channel.try_clone().expect("a third handle");
     thread::spawn(move || {
         // The folder is reached by the number of this descriptor.
@@ -101,7 +103,8 @@ fn main() {
     });
     // Beats come from another thread: one message is one write, so they never mix inside a frame.
     while let Ok(message) = channel.receive::<ToGateway>() {
-        let line = answer(&mut sender, message);
+        let golden = fs::read_to_string(&golden).unwrap_or_default();
+        let line = answer(&mut sender, message, golden.trim());
         writeln!(note, "{line}").expect("noted");
         if line == "drain" {
             return;
@@ -109,12 +112,12 @@ fn main() {
     }
 }
 
-fn answer(sender: &mut Channel, message: ToGateway) -> String {
+fn answer(sender: &mut Channel, message: ToGateway, golden: &str) -> String {
     match message {
         ToGateway::Configure(configuration) => format!("configure {}", configuration.port),
         ToGateway::Engine(engine) => format!("engine {}", engine.model.package_digest),
         ToGateway::Promote { package_digest } => format!("promote {package_digest}"),
-        ToGateway::EngineGone { why, .. } => format!("gone {why}"),
+        ToGateway::EngineGone { why, package_digest } => format!("gone {why} {package_digest}"),
         ToGateway::Answer { answer, .. } => format!("answer {answer:?}"),
         ToGateway::Drain { .. } => "drain".to_owned(),
         ToGateway::Do { number, task } => {
@@ -129,13 +132,32 @@ fn answer(sender: &mut Channel, message: ToGateway) -> String {
                         format!("key {label}"),
                     )
                 }
-                Task::AskGolden { prompts, .. } => (
-                    Produced::Golden {
+                Task::AskGolden { prompts, .. } => {
+                    let line = format!("golden {}", prompts.len());
+                    match golden {
+                        "never" => return line,
+                        "refused" => {
+                            let fault = Fault {
+                                kind: FaultKind::Unavailable,
+                                code: "api.engine.restarting".to_owned(),
+                                facts: Vec::new(),
+                            };
+                            let outcome = Err(fault);
+                            sender
+                                .send(&ToSupervisor::Outcome { number, outcome })
+                                .expect("sent");
+                            return line;
+                        }
+                        _ => {}
+                    }
+                    let is_request = |text: &str| text.contains("messages") && text.contains("thinking");
+                    assert!(prompts.iter().all(|prompt| is_request(&prompt.request)));
+                    let produced = Produced::Golden {
                         asked_count: u32::try_from(prompts.len()).expect("few"),
-                        first_wrong_index: None,
-                    },
-                    format!("golden {}", prompts.len()),
-                ),
+                        first_wrong_index: (golden == "wrong").then_some(2),
+                    };
+                    (produced, line)
+                }
                 Task::CreateUser(user) => (
                     Produced::User {
                         account_id: "u-1".to_owned(),

@@ -19,7 +19,7 @@ use crate::clock::Millis;
 use crate::event::{ActId, ConnectionId, Generation};
 use crate::identity;
 use crate::leaves::Actor;
-use crate::models::{ImportJob, ImportResult, Staged};
+use crate::models::{Choice, ImportJob, ImportResult, Staged};
 use crate::people::{self, Act as Authority, CheckedPassword, LOCK_S, Person, ProofRefusal, authorise};
 use crate::supervisor::{Afterwards, Supervisor};
 use crate::work::Job;
@@ -113,6 +113,13 @@ impl Acts {
     /// When the first act that waits for the gateway gives up.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         self.running.values().filter_map(|act| act.stage.deadline()).min()
+    }
+
+    /// A number for a question to the gateway that is no act of a person.
+    pub(crate) const fn next_number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
     }
 
     fn insert(&mut self, asker: Asker, source: &str, stage: Stage) -> ActId {
@@ -479,8 +486,10 @@ impl Supervisor {
     pub(crate) fn store_model(&mut self, asker: Asker, staged: Staged, activate: bool, leaf_index: u64) {
         match self.models.store(staged, activate) {
             Ok(stored) => {
-                if stored.is_active_changed {
-                    self.serve_active_model();
+                match stored.choice {
+                    Choice::Keep => {}
+                    Choice::Serve => self.serve(stored.package),
+                    Choice::Switch => self.switch_to(stored.package),
                 }
                 self.tell(
                     asker,

@@ -25,8 +25,12 @@ pub(crate) const CODES: &[&str] = &[
     "engine.broken-conversation",
     "engine.crashed",
     "engine.ended",
+    "engine.golden.unanswered",
+    "engine.golden.wrong",
     "engine.hung",
     "engine.not-started",
+    "engine.plan.memory",
+    "engine.plan.weights",
     "engine.start-timed-out",
     "engine.starting",
     "engine.stuck-outbox",
@@ -40,6 +44,7 @@ pub(crate) const CODES: &[&str] = &[
     "gateway.stuck-outbox",
     "guarantee.why.developer-machine",
     "guarantee.why.machine-refuses",
+    "guarantee.why.no-golden-prompts",
     "guarantee.why.process-absent",
     "system.address.taken",
     "system.bug",
@@ -83,7 +88,7 @@ mod tests {
             walls: None,
             landlock_abi: 0,
         });
-        for guarantee in guarantees::list(&measured) {
+        for guarantee in guarantees::list(&measured, None) {
             assert!(jingui_messages::is_known(&guarantee.name), "{}", guarantee.name);
         }
     }

@@ -1,5 +1,6 @@
 //! Everything that can reach the loop. The list is closed: what is not here cannot happen to the supervisor.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use jingui_ipc::control::Request;
@@ -60,7 +61,11 @@ pub(crate) enum Event {
     ImportProgress(ActId, u64, u64),
     /// An import was checked and copied, or refused.
     Imported(ActId, Box<ImportResult>),
-    /// The active model was verified for a start of the engine, or refused.
+    /// The weights of a package that is being verified are open: the engine that will map them may be started.
+    Opened(Generation, File),
+    /// How far a verification for a start of the engine is: bytes done, bytes in all.
+    Verifying(Generation, u64, u64),
+    /// A package was verified for a start of the engine, or refused.
     Verified(Generation, Box<LoadResult>),
     /// The system asks the box to stop.
     StopSignal,

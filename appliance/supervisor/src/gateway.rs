@@ -9,6 +9,7 @@ use jingui_jail::Walls;
 use crate::acts::{Asker, Wish, refused};
 use crate::certificates;
 use crate::clock::{Millis, UnixSeconds};
+use crate::engine::Seat;
 use crate::event::{Event, Generation, WorkerRole};
 use crate::leaves::{Actor, WORD_BYTES_MAX};
 use crate::lifecycle::{Happening, Lifecycle, Limits, Order, Why};
@@ -189,6 +190,11 @@ impl Supervisor {
         }
         // Dropping the process reaps it.
         self.gateway.process = None;
+        for seat in Seat::ALL {
+            if let Some(engine) = self.engines.get_mut(seat) {
+                engine.trial = engine.trial.after_gateway();
+            }
+        }
         self.give_up_tasks(self.clock.now(), true);
         self.gateway_happens(Happening::Exited(Why::Crashed));
     }
@@ -202,7 +208,10 @@ impl Supervisor {
             ToSupervisor::Ready { landlock_abi } => self.on_gateway_ready(landlock_abi),
             ToSupervisor::Beat => self.gateway_happens(Happening::Beat),
             ToSupervisor::Ask { number, ask } => self.on_ask(Asker::Gateway(generation, number), ask),
-            ToSupervisor::Outcome { number, outcome } => self.on_outcome(number, outcome),
+            ToSupervisor::Outcome { number, outcome } => match self.engines.seat_asked(number) {
+                Some(seat) => self.on_golden(seat, &outcome),
+                None => self.on_outcome(number, outcome),
+            },
         }
     }
 
@@ -267,37 +276,17 @@ impl Supervisor {
         }
     }
 
-    /// Tells gateway and engine of each other, with a fresh socket between them; nothing when one is not there or
-    /// the log is stopped.
+    /// Tells gateway and engines of each other; nothing when they are not there or the log is stopped.
     pub(crate) fn introduce(&mut self) {
-        if !self.gateway.is_serving() || !self.log.is_writable() || self.is_stopping() {
-            return;
+        for seat in Seat::ALL {
+            self.present(seat);
         }
-        let Some(engine) = self.serving_engine() else {
-            return;
-        };
-        let (to_gateway, to_engine) = match std::os::unix::net::UnixStream::pair() {
-            Ok(pair) => pair,
-            Err(error) => return crate::say(format_args!("no socket pair: {error}")),
-        };
-        self.engine.is_introduced = true;
-        self.post_engine(&jingui_ipc::engine::Order::Gateway, vec![to_engine.into()]);
-        let package_digest = engine.model.package_digest.clone();
-        self.post_gateway(&ToGateway::Engine(Box::new(engine)), vec![to_gateway.into()]);
-        self.post_gateway(&ToGateway::Promote { package_digest }, Vec::new());
     }
 
-    /// Tells the gateway that the model does not answer now.
-    pub(crate) fn retract_engine(&mut self, why: &str) {
-        let Some(package_digest) = self.engine.package_digest() else {
-            return;
-        };
-        self.post_gateway(
-            &ToGateway::EngineGone {
-                package_digest,
-                why: why.to_owned(),
-            },
-            Vec::new(),
-        );
+    /// Tells the gateway that no model answers now.
+    pub(crate) fn retract_engines(&mut self, why: &str) {
+        for seat in [Seat::Serving, Seat::Candidate] {
+            self.retract(seat, why);
+        }
     }
 }

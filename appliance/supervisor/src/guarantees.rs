@@ -23,9 +23,11 @@ pub(crate) struct Measured {
     pub(crate) landlock_abi: u32,
 }
 
-/// All guarantees: those of each process, then those of the platform.
-pub(crate) fn list(processes: &[Measured]) -> Vec<Guarantee> {
+/// All guarantees (`is_golden`: the serving engine gave the vendor's signed answers first; `None` when its release has
+/// none, or there is none): those of each process, then those of the platform.
+pub(crate) fn list(processes: &[Measured], is_golden: Option<bool>) -> Vec<Guarantee> {
     let mut guarantees: Vec<Guarantee> = processes.iter().flat_map(of_process).collect();
+    guarantees.push(of_answers(is_golden));
     guarantees.extend(PLATFORM.map(|name| Guarantee {
         name: format!("platform.{name}"),
         group: "platform".to_owned(),
@@ -33,6 +35,21 @@ pub(crate) fn list(processes: &[Measured]) -> Vec<Guarantee> {
         why: Some("guarantee.why.developer-machine".to_owned()),
     }));
     guarantees
+}
+
+/// Whether the engine that serves gave the signed answers to its golden prompts before it did.
+fn of_answers(is_golden: Option<bool>) -> Guarantee {
+    let why = match is_golden {
+        Some(true) => None,
+        Some(false) => Some("guarantee.why.process-absent"),
+        None => Some("guarantee.why.no-golden-prompts"),
+    };
+    Guarantee {
+        name: "engine.golden-prompts".to_owned(),
+        group: "process".to_owned(),
+        in_force: why.is_none(),
+        why: why.map(ToOwned::to_owned),
+    }
 }
 
 fn of_process(process: &Measured) -> Vec<Guarantee> {
@@ -69,8 +86,8 @@ mod tests {
             walls: None,
             landlock_abi: 7,
         };
-        let guarantees = list(&[absent]);
-        assert_eq!(guarantees.len(), 12 + PLATFORM.len());
+        let guarantees = list(&[absent], Some(false));
+        assert_eq!(guarantees.len(), 12 + 1 + PLATFORM.len());
         assert!(guarantees.iter().all(|it| !it.in_force && it.why.is_some()));
         assert!(guarantees.iter().any(|it| it.name == "engine.landlock"));
         assert!(guarantees.iter().any(|it| it.name == "platform.secure-boot"));
@@ -82,11 +99,14 @@ mod tests {
             seccomp: true,
             ..Walls::default()
         };
-        let guarantees = list(&[Measured {
-            role: "gateway",
-            walls: Some(walls),
-            landlock_abi: 0,
-        }]);
+        let guarantees = list(
+            &[Measured {
+                role: "gateway",
+                walls: Some(walls),
+                landlock_abi: 0,
+            }],
+            None,
+        );
         let in_force: Vec<&str> = guarantees
             .iter()
             .filter(|it| it.in_force)

@@ -33,6 +33,8 @@ pub(crate) struct Identity {
     log_seed: Secret<[u8; SECRET_BYTES]>,
     /// From it API keys and session secrets are derived; shared with the gateway.
     pub(crate) key_root: [u8; SECRET_BYTES],
+    /// Authenticates what the supervisor keeps for itself about packages.
+    pub(crate) store_key: [u8; SECRET_BYTES],
 }
 
 impl Identity {
@@ -47,6 +49,7 @@ impl Identity {
             serial,
             log_seed,
             key_root: secret(&trust.join("key-root"))?,
+            store_key: secret(&trust.join("store.key"))?,
         })
     }
 

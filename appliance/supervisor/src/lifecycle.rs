@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 
 use crate::clock::Millis;
 
-/// First pause before a process is started again; doubles with each failure in a row.
+/// Pause before a process is started again for the second time in a row; doubles with each failure after. The first
+/// time there is none: people wait, and once is no pattern.
 pub(crate) const BACKOFF_FIRST_MS: u64 = 100;
 /// Longest pause before a process is started again.
 pub(crate) const BACKOFF_MAX_MS: u64 = 10_000;
@@ -50,6 +51,8 @@ pub(crate) enum Happening {
     Broke(Why),
     /// It is gone.
     Exited(Why),
+    /// Another one answers from now on: it finishes what it has within that time and ends.
+    Retire { within_ms: u64 },
     /// The box stops.
     Drain,
     /// Time passed.
@@ -167,6 +170,21 @@ impl Lifecycle {
         )
     }
 
+    /// Whether it is launched and has not served yet.
+    pub(crate) const fn is_starting(&self) -> bool {
+        matches!(self.phase, Phase::Starting { .. })
+    }
+
+    /// Whether it will not be started again by itself.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Absent)
+    }
+
+    /// Whether the order to launch is out.
+    pub(crate) const fn is_launching(&self) -> bool {
+        matches!(self.phase, Phase::Launching)
+    }
+
     /// Whether there is no process and none is being started.
     pub(crate) const fn is_absent(&self) -> bool {
         matches!(self.phase, Phase::Absent | Phase::Pausing { .. })
@@ -216,7 +234,8 @@ impl Lifecycle {
             Happening::Beat => self.beat(now),
             Happening::Broke(why) => self.kill(why, now),
             Happening::Exited(why) => self.exited(why, now),
-            Happening::Drain => self.drain(now),
+            Happening::Retire { within_ms } => self.drain(within_ms, now),
+            Happening::Drain => self.drain(self.limits.drain_ms, now),
             Happening::Tick => self.tick(now),
         }
     }
@@ -337,11 +356,10 @@ impl Lifecycle {
         }
     }
 
-    fn drain(&mut self, now: Millis) -> VecDeque<Order> {
+    fn drain(&mut self, within_ms: u64, now: Millis) -> VecDeque<Order> {
         self.is_wanted = false;
         match self.phase {
             Phase::Serving { .. } => {
-                let within_ms = self.limits.drain_ms;
                 self.phase = Phase::Draining {
                     deadline: now.after(within_ms),
                 };
@@ -375,9 +393,11 @@ impl Lifecycle {
 
 /// Pause before the start that follows that many failures in a row.
 pub(crate) fn pause_ms(failure_count: u32) -> u64 {
-    let doublings = failure_count.saturating_sub(1).min(BACKOFF_MAX_MS.ilog2());
+    let Some(doublings) = failure_count.checked_sub(2) else {
+        return 0;
+    };
     BACKOFF_FIRST_MS
-        .saturating_mul(1 << doublings)
+        .saturating_mul(1 << doublings.min(BACKOFF_MAX_MS.ilog2()))
         .min(BACKOFF_MAX_MS)
 }
 
@@ -408,14 +428,18 @@ mod tests {
         assert_eq!(life.advance(Happening::Tick, Millis(6_000)), [Order::Kill]);
         let mourn = Order::Mourn {
             why: Why::Hung,
-            pause_ms: BACKOFF_FIRST_MS,
+            pause_ms: 0,
         };
         assert_eq!(
             life.advance(Happening::Exited(Why::Crashed), Millis(6_010)),
             [mourn]
         );
-        assert!(life.advance(Happening::Tick, Millis(6_109)).is_empty());
-        assert_eq!(life.advance(Happening::Tick, Millis(6_110)), [Order::Launch]);
+        // Once is no pattern: it starts again at once. Twice is.
+        assert_eq!(life.advance(Happening::Tick, Millis(6_010)), [Order::Launch]);
+        life.advance(Happening::Launched, Millis(6_010));
+        life.advance(Happening::Exited(Why::Crashed), Millis(6_020));
+        assert!(life.advance(Happening::Tick, Millis(6_119)).is_empty());
+        assert_eq!(life.advance(Happening::Tick, Millis(6_120)), [Order::Launch]);
     }
 
     #[test]
@@ -439,7 +463,7 @@ mod tests {
     #[test]
     fn the_pause_doubles_to_ten_seconds() {
         let pauses: Vec<u64> = (1..=9).map(pause_ms).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1_600, 3_200, 6_400, 10_000]);
         assert_eq!(pause_ms(u32::MAX), BACKOFF_MAX_MS);
     }
 
@@ -459,7 +483,7 @@ mod tests {
             orders,
             [Order::Mourn {
                 why: Why::Crashed,
-                pause_ms: BACKOFF_FIRST_MS
+                pause_ms: 0
             }]
         );
         assert!(!life.is_struck());
@@ -481,6 +505,19 @@ mod tests {
         );
         assert!(life.is_absent());
         assert!(life.deadline().is_none());
+    }
+
+    #[test]
+    fn a_replaced_process_has_its_own_time_to_finish() {
+        let mut life = serving(Millis(0));
+        let orders = life.advance(Happening::Retire { within_ms: 600_000 }, Millis(0));
+        assert_eq!(orders, [Order::Drain { within_ms: 600_000 }]);
+        assert!(life.advance(Happening::Tick, Millis(599_999)).is_empty());
+        assert!(
+            life.advance(Happening::Exited(Why::Crashed), Millis(599_999))
+                .is_empty()
+        );
+        assert!(life.is_over());
     }
 
     #[test]
@@ -539,6 +576,7 @@ mod tests {
                     4 => Happening::Broke(Why::BrokenConversation),
                     5 if is_alive => { is_alive = false; Happening::Exited(Why::Crashed) }
                     6 if now.0 > 600_000 => { is_stopping = true; Happening::Drain }
+                    7 if now.0 > 500_000 => { is_stopping = true; Happening::Retire { within_ms: 60_000 } }
                     _ => Happening::Tick,
                 };
                 orders.extend(life.advance(happening, now));

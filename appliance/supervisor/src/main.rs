@@ -29,6 +29,7 @@ mod signals;
 mod state;
 mod status;
 mod supervisor;
+mod tiers;
 mod work;
 
 use std::fmt;
@@ -43,7 +44,7 @@ use crate::audit_log::AuditLog;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
 use crate::control::Connections;
-use crate::engine::Engine;
+use crate::engine::Engines;
 use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::leaves::Scribe;
@@ -53,6 +54,7 @@ use crate::people::People;
 use crate::process::Programs;
 use crate::state::StateFolder;
 use crate::supervisor::{Course, Supervisor};
+use crate::tiers::Tiers;
 use crate::work::PasswordDesk;
 
 fn main() -> ExitCode {
@@ -85,7 +87,8 @@ fn boot(options: Options) -> anyhow::Result<()> {
     let log = AuditLog::closed(&state.audit(), &state.trust(), signer.vkey().clone());
     let people = People::open(&state.people()).context("accounts")?;
     let setup_code = state.setup_code_for(people.is_set_up()).context("setup code")?;
-    let models = ModelStore::open(&state).context("model store")?;
+    let models = ModelStore::open(&state, identity.store_key).context("model store")?;
+    let tiers = Tiers::open(state.cache()).context("cache")?;
     let programs = Programs::beside_ours().context("programs")?;
     let listener = options
         .listen()
@@ -109,6 +112,8 @@ fn boot(options: Options) -> anyhow::Result<()> {
         certificates,
         log,
         people,
+        engines: Engines::new(models.active()),
+        tiers,
         models,
         programs,
         listener,
@@ -118,7 +123,6 @@ fn boot(options: Options) -> anyhow::Result<()> {
         setup_code,
         acts: Acts::new(),
         gateway: Gateway::new(),
-        engine: Engine::new(),
         wishes: options.wishes,
         connections: Connections::new(),
         course: Course::Running,

@@ -5,13 +5,15 @@
 //! models/<package digest>.json    its facts, for lists; what is served is read from the package itself
 //! models/incoming/<random>/       while an import runs; emptied at each start
 //! models/active                   digest of the package that is served
-//! trust/floors.json               least security version per model name; only ever grows
+//! trust/floors.json               least security version per model name that may be served; only ever grows
+//! trust/chunks/<digest>.json      chunk digests of a package's weights, for verifying them on all cores
 //! ```
 //!
 //! An import is checked and copied on a work thread into `incoming`; its leaf goes into a checkpoint; then floor,
-//! facts, package and choice are put in place, each durable before the next. A crash at any point leaves the store
+//! facts and package, and the choice if nothing is served yet, are put in place, each durable before the next. A crash at any point leaves the store
 //! as it was, or with the package whole; what is in `incoming` was never acknowledged.
 
+mod chunks;
 mod import;
 mod load;
 
@@ -26,7 +28,7 @@ use jingui_audit::event::Event as LeafEvent;
 use jingui_audit::leaf::Draft;
 use jingui_ipc::control::{Fault, FaultKind};
 use jingui_ipc::status::ModelFacts;
-use jingui_pack::{ModelName, Refusal, SecurityVersion};
+use jingui_pack::{Chunks, ModelName, Refusal, SecurityVersion};
 use jingui_trust::Sha256;
 
 use crate::clock::Clock;
@@ -35,8 +37,9 @@ use crate::leaves::{Actor, Scribe};
 use crate::state::StateFolder;
 use crate::{durable, identity, work};
 
+use chunks::ChunkShelf;
 use load::LoadRefusal;
-pub(crate) use load::{LoadResult, LoadedModel};
+pub(crate) use load::{LoadResult, LoadedModel, Told};
 
 /// How an import ended.
 pub(crate) type ImportResult = Result<Staged, ImportRefusal>;
@@ -60,6 +63,7 @@ struct Places {
     incoming: PathBuf,
     vendors: PathBuf,
     floors: PathBuf,
+    chunks: ChunkShelf,
 }
 
 /// A package to be imported.
@@ -79,6 +83,7 @@ pub(crate) struct Staged {
     weights: Sha256,
     signed_by: Sha256,
     facts: ModelFacts,
+    chunks: Option<Chunks>,
 }
 
 /// A package that is in the store.
@@ -86,8 +91,21 @@ pub(crate) struct Staged {
 pub(crate) struct Stored {
     /// What it is.
     pub(crate) facts: ModelFacts,
-    /// Whether the engine has to be started with it.
-    pub(crate) is_active_changed: bool,
+    /// Its digest.
+    pub(crate) package: Sha256,
+    /// What to do with it.
+    pub(crate) choice: Choice,
+}
+
+/// What is wanted with a package that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// It lies there.
+    Keep,
+    /// It is to be served; the one that is served now stays the choice until this one has shown that it can be.
+    Switch,
+    /// It is the choice on disk already, and its engine is to be started: the first one, or a repaired one.
+    Serve,
 }
 
 /// Why a package was not imported.
@@ -136,12 +154,13 @@ struct Known {
 
 impl ModelStore {
     /// Opens the store and removes what an interrupted import left behind.
-    pub(crate) fn open(state: &StateFolder) -> io::Result<Self> {
+    pub(crate) fn open(state: &StateFolder, key: [u8; 32]) -> io::Result<Self> {
         let places = Places {
             models: state.models(),
             incoming: state.incoming(),
             vendors: state.vendors(),
             floors: state.trust().join("floors.json"),
+            chunks: ChunkShelf::new(&state.chunks(), key),
         };
         empty_folder(&places.incoming)?;
         let floors = match durable::read(&places.floors, FACTS_BYTES_MAX)? {
@@ -186,7 +205,7 @@ impl ModelStore {
         clock: Clock,
         events: &SyncSender<Event>,
     ) -> io::Result<()> {
-        let (places, floors) = (self.places.clone(), self.floors.clone());
+        let (places, floors) = (self.places.clone(), self.import_floors());
         let act = job.act;
         let run = move |events: &SyncSender<Event>| {
             let progress = |done, total| {
@@ -200,19 +219,30 @@ impl ModelStore {
         work::spawn("import", events, run, after_panic)
     }
 
-    /// Starts to verify the active package on a thread of its own; ends in [`Event::Verified`].
-    pub(crate) fn start_load(&self, generation: Generation, events: &SyncSender<Event>) -> io::Result<()> {
-        let package = self
-            .active
-            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    /// Starts to verify a package on a thread of its own: [`Event::Opened`], [`Event::Verifying`], and in the end
+    /// [`Event::Verified`].
+    pub(crate) fn start_load(
+        &self,
+        package: Sha256,
+        generation: Generation,
+        events: &SyncSender<Event>,
+    ) -> io::Result<()> {
         let (places, floors) = (self.places.clone(), self.floors.clone());
         let imported_at = self
             .models
             .get(&package)
             .map(|facts| facts.imported_at.clone())
             .unwrap_or_default();
-        let run = move |_: &SyncSender<Event>| {
-            let result = load::run(&places, &floors, package, imported_at);
+        let run = move |events: &SyncSender<Event>| {
+            let mut progress = import::throttled(|done, total| {
+                // Nobody takes it when the box is stopping; the verification then ends with it.
+                let _ = events.send(Event::Verifying(generation, done, total));
+            });
+            let mut tell = |told| match told {
+                Told::Opened(weights) => drop(events.send(Event::Opened(generation, weights))),
+                Told::Progress(done, total) => progress(done, total),
+            };
+            let result = load::run(&places, &floors, package, imported_at, &mut tell);
             Event::Verified(generation, Box::new(result))
         };
         let after_panic = move || Event::Verified(generation, Box::new(Err(LoadRefusal::bug(package))));
@@ -221,7 +251,6 @@ impl ModelStore {
 
     /// Puts a staged package in place. Its leaf is in a checkpoint already.
     pub(crate) fn store(&mut self, staged: Staged, activate: bool) -> io::Result<Stored> {
-        self.raise_floor(&staged.facts)?;
         let name = staged.package.to_string();
         let facts_path = self.places.models.join(format!("{name}.json"));
         durable::write(
@@ -230,23 +259,35 @@ impl ModelStore {
             durable::PUBLIC_FILE,
         )?;
         self.put_in_place(&staged.copy, &self.places.models.join(&name))?;
+        if let Some(chunks) = &staged.chunks {
+            self.places.chunks.keep(staged.package, chunks);
+        }
         let was_failed = self
             .models
             .get(&staged.package)
             .is_some_and(|facts| facts.state == "failed");
         self.models.insert(staged.package, staged.facts.clone());
-        let is_new_choice = (activate || self.active.is_none()) && self.active != Some(staged.package);
-        if is_new_choice {
-            self.activate(staged.package)?;
-        }
-        let is_active_changed = is_new_choice || (was_failed && self.active == Some(staged.package));
+        let choice = match self.active {
+            None => {
+                self.activate(staged.package)?;
+                Choice::Serve
+            }
+            Some(active) if active == staged.package && was_failed => Choice::Serve,
+            Some(active) if active != staged.package && activate => Choice::Switch,
+            Some(_) => Choice::Keep,
+        };
         Ok(Stored {
             facts: staged.facts,
-            is_active_changed,
+            package: staged.package,
+            choice,
         })
     }
 
-    fn raise_floor(&mut self, facts: &ModelFacts) -> io::Result<()> {
+    /// Least security version per name that may be loaded: grows when a package becomes the choice.
+    fn raise_floor(&mut self, package: Sha256) -> io::Result<()> {
+        let Some(facts) = self.models.get(&package) else {
+            return Ok(());
+        };
         let floor = self.floors.get(&facts.name).copied().unwrap_or_default();
         if facts.security_version <= floor {
             return Ok(());
@@ -260,6 +301,17 @@ impl ModelStore {
         )?;
         self.floors = floors;
         Ok(())
+    }
+
+    /// Least security version per name that may be imported: also what lies in the store, chosen or not, is not gone
+    /// behind. The package that serves may be older than one that failed to take its place.
+    fn import_floors(&self) -> BTreeMap<String, u64> {
+        let mut floors = self.floors.clone();
+        for facts in self.models.values() {
+            let floor = floors.entry(facts.name.clone()).or_default();
+            *floor = facts.security_version.max(*floor);
+        }
+        floors
     }
 
     /// Moves the copy to its name. A package that is there already is moved away first: the fresh copy was just
@@ -281,7 +333,15 @@ impl ModelStore {
         durable::sync_folder(&self.places.incoming)
     }
 
-    fn activate(&mut self, package: Sha256) -> io::Result<()> {
+    /// Name and version of a stored package, for people.
+    pub(crate) fn title(&self, package: Sha256) -> Option<String> {
+        let facts = self.models.get(&package)?;
+        Some(format!("{} {}", facts.name, facts.version))
+    }
+
+    /// Makes a package the one that is served from the next start on, durably.
+    pub(crate) fn activate(&mut self, package: Sha256) -> io::Result<()> {
+        self.raise_floor(package)?;
         let text = format!("{package}\n");
         durable::write(
             &self.places.models.join("active"),
@@ -289,9 +349,6 @@ impl ModelStore {
             durable::PUBLIC_FILE,
         )?;
         self.active = Some(package);
-        for facts in self.models.values_mut() {
-            "stored".clone_into(&mut facts.state);
-        }
         Ok(())
     }
 }

@@ -59,7 +59,7 @@ impl StateFolder {
         Ok(state)
     }
 
-    fn folders(&self) -> [(PathBuf, u32); 7] {
+    fn folders(&self) -> [(PathBuf, u32); 9] {
         [
             (self.audit(), durable::PUBLIC_FOLDER),
             (self.trust(), durable::PRIVATE_FOLDER),
@@ -68,6 +68,8 @@ impl StateFolder {
             (self.models(), durable::PUBLIC_FOLDER),
             (self.incoming(), durable::PRIVATE_FOLDER),
             (self.gateway(), durable::PRIVATE_FOLDER),
+            (self.chunks(), durable::PRIVATE_FOLDER),
+            (self.cache(), durable::PRIVATE_FOLDER),
         ]
     }
 
@@ -104,6 +106,16 @@ impl StateFolder {
     /// The gateway's own folder.
     pub(crate) fn gateway(&self) -> PathBuf {
         self.root.join("gateway")
+    }
+
+    /// Chunk digests of the weights in the store.
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.root.join("trust/chunks")
+    }
+
+    /// Disk tiers of the engines' prefix caches. Worth nothing after the supervisor that made them.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Where people's tools reach us.
@@ -204,6 +216,8 @@ mod tests {
             state.people(),
             state.incoming(),
             state.gateway(),
+            state.chunks(),
+            state.cache(),
         ] {
             assert_eq!(
                 std::fs::metadata(&path).unwrap().permissions().mode() & 0o077,

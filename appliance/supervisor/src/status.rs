@@ -1,7 +1,8 @@
 //! What the box says about itself.
 
-use jingui_ipc::status::{AuditState, Health, ModelFacts, Process as ProcessStatus, Status};
+use jingui_ipc::status::{AuditState, Detail, Health, ModelFacts, Process as ProcessStatus, Status};
 
+use crate::engine::Reason;
 use crate::guarantees::{self, Measured};
 use crate::supervisor::Supervisor;
 
@@ -9,18 +10,19 @@ impl Supervisor {
     /// A whole picture at this moment; the walls are measured now.
     pub(crate) fn status(&self) -> Status {
         let (health, reasons) = self.health();
+        let details = reasons.iter().filter(|reason| !reason.facts.is_empty());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             serial: self.identity.serial.clone(),
             health,
-            reasons,
-            details: Vec::new(),
+            details: details.cloned().map(detail).collect(),
+            reasons: reasons.into_iter().map(|reason| reason.code).collect(),
             is_set_up: self.people.is_set_up(),
             is_developer_mode: true,
             supervisor_pid: std::process::id(),
             processes: self.process_statuses(),
             serving: self.serving_engine().map(|engine| engine.model),
-            guarantees: guarantees::list(&self.measured()),
+            guarantees: guarantees::list(&self.measured(), self.engines.serving.is_golden()),
             audit: self.audit_state(),
             uptime_ms: self.clock.now().0,
         }
@@ -32,9 +34,9 @@ impl Supervisor {
     }
 
     /// The one word and its reasons, the worst first.
-    fn health(&self) -> (Health, Vec<String>) {
+    fn health(&self) -> (Health, Vec<Reason>) {
         if let Some(code) = self.log.why_stopped() {
-            return (Health::Stopped, vec![code.to_owned()]);
+            return (Health::Stopped, vec![Reason::new(code)]);
         }
         let mut parts = vec![Part {
             is_serving: self.gateway.life.is_serving(),
@@ -42,20 +44,18 @@ impl Supervisor {
             why: self.gateway.last_why.clone(),
             starting: "gateway.starting",
         }];
-        if self.models.active().is_some() && self.engine.refusal.is_none() {
+        let engine = &self.engines.serving;
+        if engine.package.is_some() && engine.refusal.is_none() {
             parts.push(Part {
-                is_serving: self.engine.life.is_serving() && self.engine.is_introduced,
-                is_struck: self.engine.life.is_struck(),
-                why: self.engine.last_why.clone(),
+                is_serving: engine.is_answering(),
+                is_struck: engine.life.is_struck(),
+                why: engine.last_why.clone(),
                 starting: "engine.starting",
             });
         }
-        let no_model = self
-            .models
-            .active()
-            .is_none()
-            .then(|| "system.model.none".to_owned());
-        judge(&parts, self.engine.refusal.clone().or(no_model))
+        let no_model = engine.package.is_none().then(|| Reason::new("system.model.none"));
+        let lasting = [engine.refusal.clone(), self.engines.failed.clone(), no_model];
+        judge(&parts, lasting.into_iter().flatten().collect())
     }
 
     fn process_statuses(&self) -> Vec<ProcessStatus> {
@@ -68,16 +68,11 @@ impl Supervisor {
             model: None,
             progress: None,
         };
-        let engine = ProcessStatus {
-            role: "engine".to_owned(),
-            pid: self.engine.process.as_ref().map(crate::process::Process::pid),
-            phase: self.engine.life.word().to_owned(),
-            restart_count: self.engine.life.restart_count(),
-            step_count: Some(self.engine.step_count()),
-            model: None,
-            progress: None,
-        };
-        vec![gateway, engine]
+        let engines = self.engines.iter().map(|engine| {
+            let title = engine.package.and_then(|package| self.models.title(package));
+            engine.status(title)
+        });
+        std::iter::once(gateway).chain(engines).collect()
     }
 
     fn measured(&self) -> [Measured; 2] {
@@ -89,8 +84,8 @@ impl Supervisor {
             },
             Measured {
                 role: "engine",
-                walls: self.engine.walls(),
-                landlock_abi: self.engine.landlock_abi,
+                walls: self.engines.serving.walls(),
+                landlock_abi: self.engines.serving.landlock_abi,
             },
         ]
     }
@@ -117,22 +112,29 @@ struct Part {
 }
 
 /// Degraded when something that should serve keeps failing or was refused, starting when it is on its way.
-fn judge(parts: &[Part], lasting: Option<String>) -> (Health, Vec<String>) {
-    let mut reasons: Vec<String> = Vec::new();
+fn judge(parts: &[Part], lasting: Vec<Reason>) -> (Health, Vec<Reason>) {
+    let mut reasons: Vec<Reason> = Vec::new();
     let mut health = Health::Ok;
     for part in parts.iter().filter(|part| !part.is_serving) {
-        reasons.push(part.why.clone().unwrap_or_else(|| part.starting.to_owned()));
+        reasons.push(Reason::new(part.why.as_deref().unwrap_or(part.starting)));
         if part.is_struck {
             health = Health::Degraded;
         } else if health == Health::Ok {
             health = Health::Starting;
         }
     }
-    if let Some(code) = lasting {
-        reasons.push(code);
+    if !lasting.is_empty() {
+        reasons.extend(lasting);
         health = Health::Degraded;
     }
     (health, reasons)
+}
+
+fn detail(reason: Reason) -> Detail {
+    Detail {
+        code: reason.code,
+        facts: reason.facts,
+    }
 }
 
 /// Second line of the checkpoint, as it is written there.
@@ -194,8 +196,8 @@ mod tests {
             ),
         ];
         for (parts, lasting, health, reasons) in cases {
-            let (found, codes) = judge(parts, lasting.map(ToOwned::to_owned));
-            let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
+            let (found, codes) = judge(parts, lasting.map(Reason::new).into_iter().collect());
+            let codes: Vec<&str> = codes.iter().map(|reason| reason.code.as_str()).collect();
             assert_eq!((found, codes.as_slice()), (health, reasons));
         }
     }

@@ -19,7 +19,7 @@ use crate::certificates::Certificates;
 use crate::clock::{Clock, Millis};
 use crate::control::Connections;
 use crate::durable;
-use crate::engine::Engine;
+use crate::engine::{Engines, Seat};
 use crate::event::{ConnectionId, EVENTS_MAX, Event, Generation, WorkerRole};
 use crate::gateway::Gateway;
 use crate::identity::Identity;
@@ -31,6 +31,7 @@ use crate::people::{Enrolled, People};
 use crate::plan::Wishes;
 use crate::process::Programs;
 use crate::state::StateFolder;
+use crate::tiers::Tiers;
 use crate::work::PasswordDesk;
 
 /// Leaves that one event can make at most; a batch is closed while that many still fit.
@@ -58,7 +59,8 @@ pub(crate) struct Supervisor {
     pub(crate) setup_code: Option<Private>,
     pub(crate) acts: Acts,
     pub(crate) gateway: Gateway,
-    pub(crate) engine: Engine,
+    pub(crate) engines: Engines,
+    pub(crate) tiers: Tiers,
     pub(crate) wishes: Wishes,
     pub(crate) connections: Connections,
     pub(crate) course: Course,
@@ -99,8 +101,10 @@ pub(crate) enum Afterwards {
         enrolled: Box<Enrolled>,
         done: SetUpDone,
     },
-    /// Tell gateway and engine of each other.
+    /// Tell gateway and engines of each other.
     Introduce,
+    /// Let an engine answer people whose leaf is recorded.
+    Promote(Generation),
 }
 
 /// An answer and where it goes.
@@ -141,7 +145,7 @@ impl Supervisor {
         }
         self.gateway_happens(Happening::Wanted);
         if self.models.active().is_some() {
-            self.engine_happens(Happening::Wanted);
+            self.engine_happens(Seat::Serving, Happening::Wanted);
         }
     }
 
@@ -183,10 +187,12 @@ impl Supervisor {
             Event::Silent(WorkerRole::Gateway, generation, why) if generation == self.gateway.generation => {
                 self.gateway_happens(Happening::Broke(why));
             }
-            Event::Silent(WorkerRole::Engine, generation, why) if generation == self.engine.generation => {
-                self.engine_happens(Happening::Broke(why));
+            Event::Silent(WorkerRole::Gateway, ..) => {}
+            Event::Silent(WorkerRole::Engine, generation, why) => {
+                if let Some(seat) = self.engines.seat_of(generation) {
+                    self.engine_happens(seat, Happening::Broke(why));
+                }
             }
-            Event::Silent(..) => {}
             Event::Exited(WorkerRole::Gateway, generation) => self.on_gateway_exit(generation),
             Event::Exited(WorkerRole::Engine, generation) => self.on_engine_exit(generation),
             Event::Connected(connection, outbox) => self.connections.add(connection, outbox),
@@ -198,6 +204,8 @@ impl Supervisor {
             Event::Enrolled(act, enrolled) => self.on_enrolled(act, enrolled),
             Event::ImportProgress(act, done, total) => self.on_import_progress(act, done, total),
             Event::Imported(act, result) => self.on_imported(act, *result),
+            Event::Opened(generation, weights) => self.on_weights_opened(generation, weights),
+            Event::Verifying(generation, done, total) => self.on_verifying(generation, done, total),
             Event::Verified(generation, result) => self.on_verified(generation, *result),
             Event::StopSignal => self.on_stop_signal(),
         }
@@ -237,6 +245,7 @@ impl Supervisor {
                 done,
             } => self.install_people(asker, *enrolled, done),
             Afterwards::Introduce => self.introduce(),
+            Afterwards::Promote(generation) => self.promote(generation),
         }
     }
 
@@ -263,7 +272,8 @@ impl Supervisor {
             Afterwards::Store { asker, .. } | Afterwards::Install { asker, .. } => {
                 self.tell(asker, crate::acts::Told::Refused(fault));
             }
-            Afterwards::Introduce => {}
+            // When the log is back, all are introduced again.
+            Afterwards::Introduce | Afterwards::Promote(_) => {}
         }
     }
 
@@ -346,19 +356,23 @@ impl Supervisor {
         let now = self.clock.now();
         let deadlines = [
             self.gateway.life.deadline(),
-            self.engine.life.deadline(),
-            self.engine.step_deadline(),
             self.acts.deadline(),
             self.log_retry_at,
         ];
-        let next = deadlines.into_iter().flatten().min();
+        let engines = self
+            .engines
+            .iter()
+            .flat_map(|engine| [engine.life.deadline(), engine.deadline()]);
+        let next = deadlines.into_iter().chain(engines).flatten().min();
         next.map_or(SLEEP_MAX, |next| now.until(next).min(SLEEP_MAX))
     }
 
     fn tick(&mut self, now: Millis) {
         self.gateway_happens_at(Happening::Tick, now);
-        self.engine_happens_at(Happening::Tick, now);
-        self.watch_steps(now);
+        for seat in Seat::ALL {
+            self.engine_happens_at(seat, Happening::Tick, now);
+        }
+        self.watch_engines(now);
         self.watch_certificate();
         self.give_up_tasks(now, false);
         self.retry_log();
@@ -367,7 +381,7 @@ impl Supervisor {
 
     fn on_log_stopped(&mut self) {
         self.log_retry_at = Some(self.clock.now().after(LOG_RETRY_MS));
-        self.retract_engine("audit.unwritable");
+        self.retract_engines("audit.unwritable");
     }
 
     /// Reads a stopped log again; it is back only when a first leaf went through.
@@ -401,7 +415,9 @@ impl Supervisor {
         if self.is_stopping() {
             // Asked twice: no more patience.
             self.gateway_happens(Happening::Broke(crate::lifecycle::Why::Ended));
-            self.engine_happens(Happening::Broke(crate::lifecycle::Why::Ended));
+            for seat in Seat::ALL {
+                self.engine_happens(seat, Happening::Broke(crate::lifecycle::Why::Ended));
+            }
         } else {
             self.stop(ShutdownReason::Signal);
         }
@@ -418,13 +434,23 @@ impl Supervisor {
     }
 
     fn go_on_stopping(&mut self) {
-        if self.is_stopping() && self.gateway.process.is_none() && self.engine.life.is_serving_or_starting() {
-            self.engine_happens(Happening::Drain);
+        if !self.is_stopping() || self.gateway.process.is_some() {
+            return;
+        }
+        // Nobody asks any more: one that drains for its successor's sake has nothing left to finish.
+        self.engine_happens(Seat::Retiring, Happening::Broke(crate::lifecycle::Why::Ended));
+        for seat in [Seat::Serving, Seat::Candidate] {
+            let engine = self.engines.get(seat);
+            if engine.is_some_and(|engine| engine.life.is_serving_or_starting()) {
+                self.engine_happens(seat, Happening::Drain);
+            }
         }
     }
 
     fn is_over(&self) -> bool {
-        self.is_stopping() && self.gateway.process.is_none() && self.engine.process.is_none()
+        self.is_stopping()
+            && self.gateway.process.is_none()
+            && self.engines.iter().all(|engine| engine.process.is_none())
     }
 
     /// Last leaf, last words, and no socket left behind.
@@ -451,6 +477,7 @@ impl Supervisor {
         for outbox in self.connections.take() {
             Outbox::finish(outbox);
         }
+        self.tiers.close();
         for path in [self.state.control_socket(), self.state.port()] {
             if let Err(error) = durable::remove(&path) {
                 crate::say(format_args!("{} stays behind: {error}", path.display()));

@@ -70,6 +70,7 @@ fn stage(
         weights: sound.weights_digest(),
         signed_by: sound.signed_by(),
         facts: facts(&sound, imported_at),
+        chunks: sound.chunks().cloned(),
     })
 }
 
@@ -148,7 +149,8 @@ pub(super) fn facts(sound: &Sound, imported_at: String) -> ModelFacts {
     }
 }
 
-fn throttled(mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) {
+/// Passes on at most one report in [`PROGRESS_EVERY`], and the last one.
+pub(super) fn throttled(mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) {
     let mut last: Option<Instant> = None;
     move |done, total| {
         let is_due = last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY) || done == total;

@@ -8,14 +8,18 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use jingui_audit::event::Event as LeafEvent;
 use jingui_audit::leaf::Draft;
+use jingui_ipc::gateway::GoldenPrompt;
 use jingui_ipc::status::ModelFacts;
-use jingui_pack::{Candidate, Refusal};
+use jingui_pack::{Candidate, Refusal, Verified};
 use jingui_trust::Sha256;
 use nix::fcntl::OFlag;
+use serde_json::{Map, Value, json};
 
+use super::chunks::ChunkShelf;
 use super::{Known, Places, event_of, floor_of, refused_event};
 use crate::identity;
 use crate::leaves::{Actor, Scribe};
+use crate::plan::Needs;
 
 /// How a verification for a start ended.
 pub(crate) type LoadResult = Result<LoadedModel, LoadRefusal>;
@@ -25,14 +29,16 @@ pub(crate) type LoadResult = Result<LoadedModel, LoadRefusal>;
 pub(crate) struct LoadedModel {
     /// Digest of the package.
     pub(crate) package: Sha256,
-    /// Digest of the weights, as hashed through `weights`.
+    /// Digest of the weights, as hashed through the descriptor that was told as opened.
     pub(crate) weights_digest: Sha256,
-    /// The descriptor that was hashed, read-only; the engine maps it.
-    pub(crate) weights: File,
     /// What it is.
     pub(crate) facts: ModelFacts,
+    /// Sizes for the memory plan.
+    pub(crate) needs: Needs,
     /// Text of its chat template.
     pub(crate) chat_template: String,
+    /// Questions whose answers the vendor signed.
+    pub(crate) golden: Vec<GoldenPrompt>,
     signed_by: Sha256,
 }
 
@@ -58,15 +64,25 @@ enum LoadFault {
     Bug,
 }
 
+/// Told while a package is verified.
+#[derive(Debug)]
+pub(crate) enum Told {
+    /// The weights are open: the process that will map them may be started. Nothing is known of their bytes.
+    Opened(File),
+    /// How far the verification is: bytes done, bytes in all.
+    Progress(u64, u64),
+}
+
 /// Verifies the stored package: signature, floor, every byte, pre-check; hashes the weights on the descriptor that
-/// comes out.
+/// comes out, the same that was told as opened.
 pub(super) fn run(
     places: &Places,
     floors: &BTreeMap<String, u64>,
     package: Sha256,
     imported_at: String,
+    tell: &mut dyn FnMut(Told),
 ) -> LoadResult {
-    verify(places, floors, package, imported_at).map_err(|why| LoadRefusal { package, why })
+    verify(places, floors, package, imported_at, tell).map_err(|why| LoadRefusal { package, why })
 }
 
 fn verify(
@@ -74,6 +90,7 @@ fn verify(
     floors: &BTreeMap<String, u64>,
     package: Sha256,
     imported_at: String,
+    tell: &mut dyn FnMut(Told),
 ) -> Result<LoadedModel, LoadFault> {
     let trust = identity::vendors(&places.vendors).map_err(LoadFault::Vendors)?;
     let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
@@ -83,27 +100,70 @@ fn verify(
         .open(places.models.join(package.to_string()))
         .map_err(|source| Refusal::FolderUnreadable { source })?;
     let floor = |name: &_| floor_of(floors, name);
-    let verified = Candidate::open(folder.as_fd())?.verify(&trust, &floor, &mut |_, _| ())?;
-    if verified.digest() != package {
+    let authentic = Candidate::open(folder.as_fd())?.authenticate(&trust, &floor)?;
+    if authentic.digest() != package {
         return Err(LoadFault::Misplaced {
-            found: verified.digest(),
+            found: authentic.digest(),
         });
     }
+    if let Ok(weights) = authentic.weights()?.file.try_clone() {
+        tell(Told::Opened(weights));
+    }
+    let known = places.chunks.find(package);
+    let verified = authentic.verify(known.as_ref(), &mut |done, total| {
+        tell(Told::Progress(done, total))
+    })?;
+    keep_chunks(&places.chunks, &verified);
     let sound = verified.check_gguf()?;
     let mut facts = super::import::facts(&sound, imported_at);
     "loading".clone_into(&mut facts.state);
     let (weights_digest, signed_by) = (sound.weights_digest(), sound.signed_by());
     let chat_template = sound.facts().chat_template.clone().unwrap_or_default();
-    let path = sound.weights_path().clone();
-    let weights = sound.into_weights().ok_or(Refusal::Missing { file: path })?.file;
+    let needs = Needs::of(sound.facts());
+    let golden = sound.release().golden_prompts.iter().map(golden_prompt).collect();
     Ok(LoadedModel {
         package,
         weights_digest,
-        weights,
         facts,
+        needs,
         chat_template,
+        golden,
         signed_by,
     })
+}
+
+/// Weights that were digested whole need not be again: the list is kept for the next start.
+pub(super) fn keep_chunks(shelf: &ChunkShelf, verified: &Verified) {
+    if let Some(chunks) = verified.chunks() {
+        shelf.keep(verified.digest(), chunks);
+    }
+}
+
+/// A golden prompt of a release as the gateway asks it: a chat request, and the message that must come back.
+fn golden_prompt(prompt: &jingui_pack::release::GoldenPrompt) -> GoldenPrompt {
+    let mut request = Map::new();
+    request.insert("messages".to_owned(), json!(prompt.messages));
+    let thinking = if prompt.enable_thinking {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    request.insert("thinking".to_owned(), json!({ "type": thinking }));
+    if !prompt.tools.is_empty() {
+        request.insert("tools".to_owned(), json!(prompt.tools));
+    }
+    let mut expected = Map::new();
+    expected.insert("content".to_owned(), json!(prompt.expected.content));
+    if let Some(reasoning) = &prompt.expected.reasoning {
+        expected.insert("reasoning_content".to_owned(), json!(reasoning));
+    }
+    if !prompt.expected.tool_calls.is_empty() {
+        expected.insert("tool_calls".to_owned(), json!(prompt.expected.tool_calls));
+    }
+    GoldenPrompt {
+        request: Value::Object(request).to_string(),
+        expected: Value::Object(expected).to_string(),
+    }
 }
 
 impl From<Refusal> for LoadFault {

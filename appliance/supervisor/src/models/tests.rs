@@ -44,13 +44,14 @@ fn staged(state: &StateFolder, package: u8, security_version: u64) -> Staged {
         weights: digest,
         signed_by: digest,
         facts,
+        chunks: None,
     }
 }
 
 fn open() -> (tempfile::TempDir, StateFolder, ModelStore) {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state).unwrap();
+    let store = ModelStore::open(&state, [7; 32]).unwrap();
     (folder, state, store)
 }
 
@@ -61,20 +62,17 @@ fn name() -> ModelName {
 #[test]
 fn the_first_model_is_served_and_a_second_one_only_when_asked_for() {
     let (_folder, state, mut store) = open();
-    assert!(
-        store
-            .store(staged(&state, 1, 1), false)
-            .unwrap()
-            .is_active_changed
-    );
-    assert!(
-        !store
-            .store(staged(&state, 2, 2), false)
-            .unwrap()
-            .is_active_changed
-    );
+    let choice = |stored: io::Result<Stored>| stored.unwrap().choice;
+    assert_eq!(choice(store.store(staged(&state, 1, 1), false)), Choice::Serve);
+    assert_eq!(choice(store.store(staged(&state, 2, 2), false)), Choice::Keep);
     assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])));
-    assert!(store.store(staged(&state, 3, 3), true).unwrap().is_active_changed);
+    assert_eq!(choice(store.store(staged(&state, 3, 3), true)), Choice::Switch);
+    assert_eq!(
+        store.active(),
+        Some(Sha256::from_bytes([1; 32])),
+        "until the new one has shown that it can be served"
+    );
+    store.activate(Sha256::from_bytes([3; 32])).unwrap();
     assert_eq!(store.active(), Some(Sha256::from_bytes([3; 32])));
     assert_eq!(store.facts().len(), 3);
 }
@@ -85,7 +83,7 @@ fn store_choice_and_floor_survive_a_restart() {
     store.store(staged(&state, 1, 7), false).unwrap();
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state).unwrap();
+    let store = ModelStore::open(&state, [7; 32]).unwrap();
     assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])));
     assert_eq!(store.facts()[0].security_version, 7);
     assert_eq!(floor_of(&store.floors, &name()), SecurityVersion::new(7));
@@ -100,6 +98,21 @@ fn the_floor_never_sinks() {
 }
 
 #[test]
+fn a_newer_package_that_is_not_chosen_keeps_older_ones_out_and_the_chosen_one_in() {
+    let (_folder, state, mut store) = open();
+    store.store(staged(&state, 1, 1), false).unwrap();
+    store.store(staged(&state, 2, 5), true).unwrap();
+    assert_eq!(
+        floor_of(&store.floors, &name()),
+        SecurityVersion::new(1),
+        "the one that serves can be loaded again"
+    );
+    assert_eq!(floor_of(&store.import_floors(), &name()), SecurityVersion::new(5));
+    store.activate(Sha256::from_bytes([2; 32])).unwrap();
+    assert_eq!(floor_of(&store.floors, &name()), SecurityVersion::new(5));
+}
+
+#[test]
 fn a_package_that_is_stored_again_replaces_the_old_copy() {
     let (_folder, state, mut store) = open();
     store.store(staged(&state, 1, 1), false).unwrap();
@@ -107,7 +120,11 @@ fn a_package_that_is_stored_again_replaces_the_old_copy() {
     fs::write(place.join("release.json"), b"damaged").unwrap();
     store.set_state(Sha256::from_bytes([1; 32]), "failed");
     let stored = store.store(staged(&state, 1, 1), false).unwrap();
-    assert!(stored.is_active_changed, "a failed active model is tried again");
+    assert_eq!(
+        stored.choice,
+        Choice::Serve,
+        "a failed active model is tried again"
+    );
     assert_eq!(fs::read(place.join("release.json")).unwrap(), [1]);
 }
 
@@ -117,7 +134,7 @@ fn what_an_interrupted_import_left_is_gone_after_a_start() {
     staged(&state, 1, 1);
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state).unwrap();
+    let store = ModelStore::open(&state, [7; 32]).unwrap();
     assert_eq!(fs::read_dir(state.incoming()).unwrap().count(), 0);
     assert!(store.facts().is_empty());
 }
@@ -131,12 +148,19 @@ fn facts_without_their_package_are_not_listed() {
     fs::write(path, serde_json::to_vec(&facts()).unwrap()).unwrap();
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    assert!(ModelStore::open(&state).unwrap().facts().is_empty());
+    assert!(ModelStore::open(&state, [7; 32]).unwrap().facts().is_empty());
 }
 
 type Obstacle = (&'static str, fn(&StateFolder));
 
-/// Each step of storing, made to fail by something that is in its way.
+/// Stores the second package and makes it the choice, as when it has passed.
+fn take(state: &StateFolder, store: &mut ModelStore) -> io::Result<Choice> {
+    let stored = store.store(staged(state, 2, 5), true)?;
+    store.activate(stored.package)?;
+    Ok(stored.choice)
+}
+
+/// Each step of storing and choosing, made to fail by something that is in its way.
 const OBSTACLES: [Obstacle; 4] = [
     ("the floor", |state| {
         fs::create_dir(state.trust().join("floors.json")).unwrap()
@@ -168,10 +192,10 @@ fn a_store_that_fails_at_any_step_keeps_the_old_model_and_takes_the_new_one_at_t
         put_in_the_way(&state);
         if step == "the package" {
             // A file stands where the package goes: it is moved away, and nothing fails.
-            assert!(store.store(staged(&state, 2, 5), true).unwrap().is_active_changed);
+            assert_eq!(take(&state, &mut store).unwrap(), Choice::Switch);
             continue;
         }
-        assert!(store.store(staged(&state, 2, 5), true).is_err(), "{step}");
+        assert!(take(&state, &mut store).is_err(), "{step}");
         drop((store, state));
         for path in ["trust/floors.json", "models/active"] {
             let path = folder.path().join(path);
@@ -189,12 +213,10 @@ fn a_store_that_fails_at_any_step_keeps_the_old_model_and_takes_the_new_one_at_t
             fs::write(folder.path().join("models/active"), &active).unwrap();
         }
         let state = StateFolder::open(folder.path()).unwrap();
-        let mut store = ModelStore::open(&state).unwrap();
+        let mut store = ModelStore::open(&state, [7; 32]).unwrap();
         assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])), "{step}");
-        assert!(
-            store.store(staged(&state, 2, 5), true).unwrap().is_active_changed,
-            "{step}"
-        );
+        assert_eq!(take(&state, &mut store).unwrap(), Choice::Switch, "{step}");
+        assert_eq!(store.active(), Some(Sha256::from_bytes([2; 32])), "{step}");
         assert_eq!(store.facts().len(), 2, "{step}");
     }
 }

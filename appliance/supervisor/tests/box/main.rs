@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod machine;
+mod switch;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -273,6 +274,7 @@ fn every_bad_package_is_refused_by_its_name_with_a_leaf_and_nothing_stays() {
         Reply::Imported { .. } => {}
         other => panic!("{other:?}"),
     }
+    machine.wait_until("the newer one serves", is_well);
     let before = files(&machine.state().join("models"));
     let mut cases: Vec<(&str, std::path::PathBuf)> = vec![("model.version.rolled-back", good)];
     for (code, spoil) in SPOILED {

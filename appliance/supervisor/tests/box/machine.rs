@@ -35,6 +35,8 @@ pub(crate) const PASSWORD: &str = "Correct-Horse-7";
 pub(crate) struct Machine {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) vendor: VendorKey,
+    /// More words for the supervisor's command line.
+    pub(crate) arguments: Vec<String>,
     supervisor: Option<Child>,
 }
 
@@ -62,6 +64,7 @@ impl Machine {
         let machine = Self {
             folder,
             vendor,
+            arguments: Vec::new(),
             supervisor: None,
         };
         fs::create_dir_all(machine.state().join("trust/vendors")).unwrap();
@@ -96,6 +99,7 @@ impl Machine {
             .arg("--state")
             .arg(self.state())
             .args(["--port", "0"])
+            .args(&self.arguments)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -355,6 +359,36 @@ impl Machine {
             .rfind(|line| line.starts_with("answer "))
             .unwrap()
             .to_owned()
+    }
+
+    /// How the gateway answers golden prompts from now on.
+    pub(crate) fn answer_golden(&self, manner: &str) {
+        fs::write(self.state().join("gateway/golden"), manner).unwrap();
+    }
+
+    /// How engines that are started from now on behave.
+    pub(crate) fn behave_engine(&self, manner: &str) {
+        fs::write(self.folder.path().join("bin/engine-behaves"), manner).unwrap();
+    }
+
+    /// What engines were ordered.
+    pub(crate) fn engines_heard(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.folder.path().join("bin/engine-heard")).unwrap_or_default();
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// Imports the next version of the demo model.
+    pub(crate) fn import_version(&mut self, number: u64) -> jingui_ipc::status::ModelFacts {
+        let package = self.package(&format!("version-{number}"), |it| {
+            let path = it.join("release.json");
+            let text = fs::read_to_string(&path).unwrap();
+            let new = format!("\"security_version\": {number}");
+            fs::write(path, text.replace("\"security_version\": 1", &new)).unwrap();
+        });
+        match self.import_patiently(&package) {
+            Reply::Imported { model, .. } => *model,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn behave(&self, gateway: &str) {
