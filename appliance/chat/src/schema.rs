@@ -10,11 +10,11 @@ use crate::json::Json;
 /// Longest schema, in bytes of compact JSON.
 pub const SCHEMA_BYTES_MAX: usize = 128 * 1024;
 /// Most subschemas in one schema.
-pub const SUBSCHEMA_COUNT_MAX: usize = 4_096;
+pub const SUBSCHEMA_COUNT_MAX: usize = 1_024;
 /// Deepest nesting of subschemas; references are not followed.
 pub const SCHEMA_DEPTH_MAX: u32 = 32;
 /// Most entries of all `enum`s of a schema together.
-pub const ENUM_COUNT_MAX: usize = 4_096;
+pub const ENUM_COUNT_MAX: usize = 2_048;
 /// Greatest bound on lengths and counts (`minLength`, `maxItems`, …): each repetition costs states of the grammar.
 pub const REPETITION_MAX: i128 = 10_000;
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use jingui_ipc::engine::{Constraint, Grammar};
 use jingui_llama::Model;
-use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::ParserFactory;
+use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use serde_json::{Value, json};
 use toktrie::{InferenceCapabilities, TokEnv};
@@ -29,6 +29,10 @@ use vocabulary::Vocabulary;
 pub const GRAMMAR_BYTES_MAX: usize = 256 * 1024;
 /// Deepest nesting of brackets in a grammar or schema.
 pub const NESTING_MAX: usize = 128;
+/// Most entries of one object in a schema: the time that optional properties take grows with their square.
+pub const SCHEMA_ENTRY_COUNT_MAX: usize = 1_000;
+/// Most values in a schema, its strings and numbers counted.
+pub const SCHEMA_VALUE_COUNT_MAX: usize = 20_000;
 /// Longest name that ends or begins free text, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Most white space between two parts of a JSON text, in bytes. Without a bound a model can indent for ever.
@@ -39,14 +43,15 @@ const COMPILE_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// Work that one constraint may cost; llguidance counts it and gives up beyond. The speeds are its authors'.
 const LIMITS: ParserLimits = ParserLimits {
     max_items_in_row: 2_000,
-    // About 20 ms.
-    initial_lexer_fuel: 1_000_000,
+    // Some milliseconds for what people write. A unit costs most where expressions are negated and joined: this many
+    // take up to seconds there, ten times as many take minutes.
+    initial_lexer_fuel: 100_000,
     // About 15 ms for one mask.
     step_lexer_fuel: 200_000,
     step_max_items: 50_000,
     // One to two kilobytes each.
     max_lexer_states: 30_000,
-    max_grammar_size: 200_000,
+    max_grammar_size: 100_000,
     precompute_large_lexemes: false,
     verbose_errors: false,
 };
@@ -213,13 +218,33 @@ fn grammar(grammar: &Grammar) -> Result<TopLevelGrammar, ConstraintError> {
     match grammar {
         Grammar::JsonObject | Grammar::JsonSchema(_) => {
             let schema: Value = serde_json::from_str(text).map_err(|_| ConstraintError::Invalid)?;
+            if value_count(&schema).is_none_or(|count| count > SCHEMA_VALUE_COUNT_MAX) {
+                return Err(ConstraintError::TooComplex);
+            }
             match schema {
                 Value::Object(_) => Ok(json_grammar(schema)),
                 _ => Err(ConstraintError::Invalid),
             }
         }
         Grammar::Regex(_) => Ok(TopLevelGrammar::from_regex(text)),
+        // Negation takes exponential time to compile, before any limit is looked at. The sign itself can be written as
+        // an escape (`\x7e`), so no grammar needs it.
+        Grammar::Lark(_) if text.contains('~') => Err(ConstraintError::Invalid),
         Grammar::Lark(_) => Ok(TopLevelGrammar::from_lark(text.clone())),
+    }
+}
+
+/// How many values there are; `None` when an object has too many entries. Nesting was bounded before.
+fn value_count(value: &Value) -> Option<usize> {
+    match value {
+        Value::Object(fields) if fields.len() > SCHEMA_ENTRY_COUNT_MAX => None,
+        Value::Object(fields) => fields
+            .values()
+            .try_fold(1, |sum, value| Some(sum + value_count(value)?)),
+        Value::Array(values) => values
+            .iter()
+            .try_fold(1, |sum, value| Some(sum + value_count(value)?)),
+        _ => Some(1),
     }
 }
 

@@ -7,7 +7,6 @@
 use crate::error::Refusal;
 use crate::json::Json;
 
-use super::END_VALUE;
 use super::arguments::{ValueKind, kind_of};
 use super::constraint::literal;
 
@@ -169,7 +168,7 @@ fn of_string(schema: &Json, path: &str) -> Result<String, Refusal> {
         let words: Vec<String> = listed
             .into_iter()
             .filter_map(Json::as_text)
-            .filter(|word| !word.contains(END_VALUE))
+            .filter(|word| !word.contains('<'))
             .map(literal)
             .collect();
         if words.is_empty() {
@@ -203,17 +202,18 @@ fn of_string(schema: &Json, path: &str) -> Result<String, Refusal> {
         // The first closing tag ends it, so it needs no more.
         return Ok("/(?s:.*)/".to_owned());
     }
-    parts.push(format!("~/(?s:.*){}(?s:.*)/", END_VALUE.replace('/', "\\/")));
+    // No closing tag inside. Said of its first letter, since negation can cost without bound to compile.
+    parts.push("/[^<]*/".to_owned());
     Ok(parts.join(" & "))
 }
 
-/// Text that the parser cannot take for JSON of another type: it begins with a letter or a sign that JSON does not
-/// begin with, and is no word of JSON.
+/// Text that the parser cannot take for a number, a list or an object: it begins as none of them does. `null` and `true`
+/// are what they say, which the schema allows where it lists their types.
 fn unlike_json(terminal: &str, is_listed: bool) -> String {
     if is_listed {
         return terminal.to_owned();
     }
-    format!("({terminal}) & /(?s:[^\\s0-9\\-\\[{{\"].*)/ & ~/(true|false|null)\\s*/")
+    format!("({terminal}) & /(?s:[^\\s0-9\\-\\[{{\"].*)/")
 }
 
 /// A pattern that is searched for, as one that matches the whole. `None` when it has anchors elsewhere than at its ends.
@@ -242,6 +242,7 @@ fn searched(pattern: &str) -> Option<String> {
                 other => translated.extend(['\\', other]),
             },
             '/' => translated.push_str("\\/"),
+            '~' => translated.push_str("\\x7e"),
             '\n' => translated.push_str("\\n"),
             '^' | '$' if !in_class => return None,
             // An anchor would belong to one side only.

@@ -401,10 +401,15 @@ impl Rules {
 pub(super) fn literal(text: &str) -> String {
     let mut literal = String::new();
     super::arguments::string_into(&mut literal, text);
-    literal
+    without_negation(&literal)
 }
 
-/// The schema with a bound on white space. Without one a model can indent for ever.
+/// JSON text in a grammar. The engine takes no grammar with the sign of negation in it, wherever it stands.
+fn without_negation(json: &str) -> String {
+    json.replace('~', "\\u007e")
+}
+
+/// The schema as part of a grammar, with a bound on white space. Without one a model can indent for ever.
 fn spaced(schema: &Json) -> String {
     let options = Json::Object(vec![(
         "whitespace_pattern".to_owned(),
@@ -414,7 +419,7 @@ fn spaced(schema: &Json) -> String {
         Json::Object(fields) => {
             let mut fields = fields.clone();
             fields.push(("x-guidance".to_owned(), options));
-            json_text(&Json::Object(fields))
+            without_negation(&json_text(&Json::Object(fields)))
         }
         // `true` and `false` have no white space of their own.
         other => json_text(&Json::Object(vec![

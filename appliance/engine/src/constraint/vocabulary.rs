@@ -61,6 +61,11 @@ impl Vocabulary {
                 set(&mut ordinary, id);
             }
         }
+        // llguidance looks for specials in an error message of its own, and panics without one. This one is banned by
+        // `ordinary` like every end token.
+        if let Some(word) = usize::try_from(first_end).ok().and_then(|id| words.get_mut(id)) {
+            *word = b"\xff<end>".to_vec();
+        }
         Ok(Self {
             trie: TokTrie::from(&TokRxInfo::new(count, first_end), &words),
             ends,

@@ -11,7 +11,9 @@ pub(crate) fn fault(value: &Value, schema: &Value, root: &Value) -> Option<Strin
     };
     schema
         .iter()
-        .find_map(|(keyword, rule)| broken(keyword, rule, value, schema, root).then(|| format!("{value} breaks {keyword}: {rule}")))
+        .find_map(|(keyword, rule)| {
+            broken(keyword, rule, value, schema, root).then(|| format!("{value} breaks {keyword}: {rule}"))
+        })
         .or_else(|| inside(value, schema, root))
 }
 
@@ -30,7 +32,10 @@ fn broken(keyword: &str, rule: &Value, value: &Value, schema: &Map<String, Value
         "enum" => !rule.as_array().unwrap().iter().any(|listed| equal(listed, value)),
         "const" => !equal(rule, value),
         "anyOf" => !rule.as_array().unwrap().iter().any(fits),
-        "$ref" => !fits(root.pointer(rule.as_str().unwrap().trim_start_matches('#')).unwrap()),
+        "$ref" => !fits(
+            root.pointer(rule.as_str().unwrap().trim_start_matches('#'))
+                .unwrap(),
+        ),
         "minimum" => number.is_some_and(|number| number < bound),
         "maximum" => number.is_some_and(|number| number > bound),
         "exclusiveMinimum" => number.is_some_and(|number| number <= bound),
@@ -43,7 +48,10 @@ fn broken(keyword: &str, rule: &Value, value: &Value, schema: &Map<String, Value
         "pattern" => text.is_some_and(|text| !matches_pattern(rule.as_str().unwrap(), text)),
         "format" => text.is_some_and(|text| !is_of_format(rule.as_str().unwrap(), text)),
         "required" => value.as_object().is_some_and(|fields| {
-            rule.as_array().unwrap().iter().any(|name| !fields.contains_key(name.as_str().unwrap()))
+            rule.as_array()
+                .unwrap()
+                .iter()
+                .any(|name| !fields.contains_key(name.as_str().unwrap()))
         }),
         "properties" | "additionalProperties" | "items" | "prefixItems" | "$defs" => {
             let _looked_at_inside = schema;
@@ -57,11 +65,13 @@ fn inside(value: &Value, schema: &Map<String, Value>, root: &Value) -> Option<St
     match value {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
             let own = schema.get("properties").and_then(|all| all.get(name));
-            own.or(schema.get("additionalProperties")).and_then(|schema| fault(value, schema, root))
+            own.or(schema.get("additionalProperties"))
+                .and_then(|schema| fault(value, schema, root))
         }),
         Value::Array(items) => items.iter().enumerate().find_map(|(index, value)| {
             let own = schema.get("prefixItems").and_then(|all| all.get(index));
-            own.or(schema.get("items")).and_then(|schema| fault(value, schema, root))
+            own.or(schema.get("items"))
+                .and_then(|schema| fault(value, schema, root))
         }),
         _ => None,
     }
@@ -97,7 +107,10 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
         "^(foo|bar)+$" => {
             !text.is_empty()
                 && text.len() % 3 == 0
-                && text.as_bytes().chunks(3).all(|part| part == b"foo" || part == b"bar")
+                && text
+                    .as_bytes()
+                    .chunks(3)
+                    .all(|part| part == b"foo" || part == b"bar")
         }
         other => panic!("the judge does not know {other}"),
     }
@@ -114,13 +127,17 @@ fn is_of_format(format: &str, text: &str) -> bool {
     };
     match format {
         "date" => is_date(text),
-        "date-time" => text.get(..10).is_some_and(is_date) && text.get(10..11).is_some_and(|t| t == "T" || t == "t"),
+        "date-time" => {
+            text.get(..10).is_some_and(is_date) && text.get(10..11).is_some_and(|t| t == "T" || t == "t")
+        }
         "uuid" => {
             text.split('-').map(str::len).eq([8, 4, 4, 4, 12])
                 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
         }
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
-        "email" => text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()),
+        "email" => text
+            .split_once('@')
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty()),
         other => panic!("the judge does not know {other}"),
     }
 }
@@ -133,7 +150,14 @@ fn the_judge_tells_right_from_wrong() {
     });
     let is_right = |text: &str| fault(&serde_json::from_str(text).unwrap(), &schema, &schema).is_none();
     assert!(is_right(r#"{"a":[3,4.0]}"#));
-    for wrong in [r#"{}"#, r#"[]"#, r#"{"a":[2]}"#, r#"{"a":[3.5]}"#, r#"{"a":[3,3,3]}"#, r#"{"a":[],"b":1}"#] {
+    for wrong in [
+        r#"{}"#,
+        r#"[]"#,
+        r#"{"a":[2]}"#,
+        r#"{"a":[3.5]}"#,
+        r#"{"a":[3,3,3]}"#,
+        r#"{"a":[],"b":1}"#,
+    ] {
         assert!(!is_right(wrong), "{wrong}");
     }
 }

@@ -13,3 +13,4 @@ mod judge;
 mod languages;
 mod schemas;
 mod table;
+mod tools;
