@@ -16,6 +16,9 @@ use anyhow::{Context, ensure};
 use jingui_e2e::{Machine, node, output_of, python, tree, words};
 use serde_json::Value;
 
+/// One thread for computing: the people use the same cores, and threads that wait for each other at every step are slow
+/// when others have their cores.
+const BESIDE_PEOPLE: [&str; 2] = ["--engine-threads", "1"];
 /// Longest time for a new version of the model to answer.
 const SWITCH_DEADLINE: Duration = Duration::from_secs(90);
 /// Exit code of refused input.
@@ -23,12 +26,10 @@ const REFUSED: i32 = 2;
 
 #[test]
 fn an_engine_killed_under_running_streams_fails_nobody() -> anyhow::Result<()> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     storm(&machine, "kills")?;
     let leaves = machine.leaves()?;
-    let failed: Vec<&Value> = inferences(&leaves)
-        .filter(|leaf| leaf["out"] != "ok")
-        .collect();
+    let failed: Vec<&Value> = inferences(&leaves).filter(|leaf| leaf["out"] != "ok").collect();
     ensure!(failed.is_empty(), "nobody was failed: {failed:?}");
     let restarts = leaves.iter().filter(|leaf| leaf["evt"] == "worker.restart");
     ensure!(restarts.count() >= 3, "each kill has its leaf");
@@ -37,13 +38,13 @@ fn an_engine_killed_under_running_streams_fails_nobody() -> anyhow::Result<()> {
 
 #[test]
 fn known_answers_stay_right_under_load_from_the_cache_and_after_a_restore() -> anyhow::Result<()> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     storm(&machine, "known")
 }
 
 #[test]
 fn people_who_leave_free_the_machine_and_leave_one_leaf_each() -> anyhow::Result<()> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     storm(&machine, "leavers")?;
     let leaves = machine.leaves()?;
     let mut ids: Vec<&str> = inferences(&leaves)
@@ -60,30 +61,37 @@ fn people_who_leave_free_the_machine_and_leave_one_leaf_each() -> anyhow::Result
 
 #[test]
 fn a_full_pool_and_a_full_queue_fail_nobody_for_anothers_sake() -> anyhow::Result<()> {
-    let machine = Machine::start_with(&["--engine-streams", "2", "--engine-kv-tokens", "2048"])?;
+    let narrow = ["--engine-streams", "2", "--engine-kv-tokens", "2048"];
+    let machine = Machine::start_with(&[narrow.as_slice(), &BESIDE_PEOPLE].concat())?;
     storm(&machine, "full")?;
     let status = node()?
         .arg(tree().join("appliance/e2e/node/sdk.mjs"))
         .arg(machine.demo_file())
         .env("NODE_EXTRA_CA_CERTS", machine.text("/ca_cert")?)
         .status()?;
-    ensure!(status.success(), "the Node.js SDK saw a wrong answer; its list is above");
+    ensure!(
+        status.success(),
+        "the Node.js SDK saw a wrong answer; its list is above"
+    );
     Ok(())
 }
 
 #[test]
 fn answers_have_the_form_that_was_asked_for() -> anyhow::Result<()> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     judge(script("forms.py")?.arg(machine.demo_file()))
 }
 
 #[test]
 fn another_version_takes_over_under_load_and_a_wrong_one_does_not() -> anyhow::Result<()> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     let people = People::start(&machine)?;
     let serving = || -> anyhow::Result<String> {
         let status: Value = serde_json::from_str(&output_of(&mut machine.jingui(&["status", "--json"]))?)?;
-        Ok(status["serving"]["version"].as_str().unwrap_or_default().to_owned())
+        Ok(status["serving"]["version"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
     };
     ensure!(serving()? == "1.0.0", "the demo model serves");
 
@@ -150,7 +158,10 @@ fn script(name: &str) -> anyhow::Result<Command> {
 
 fn judge(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status()?;
-    ensure!(status.success(), "something that was claimed does not hold; the list is above");
+    ensure!(
+        status.success(),
+        "something that was claimed does not hold; the list is above"
+    );
     Ok(())
 }
 
@@ -214,7 +225,10 @@ impl People {
     /// Which package each answer came from, in the order in which they began.
     fn end(mut self) -> anyhow::Result<Vec<String>> {
         std::fs::write(&self.over, "")?;
-        ensure!(self.script.wait()?.success(), "somebody got a wrong answer or none; the list is above");
+        ensure!(
+            self.script.wait()?.success(),
+            "somebody got a wrong answer or none; the list is above"
+        );
         Ok(serde_json::from_slice(&std::fs::read(&self.report)?)?)
     }
 }
