@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use jingui_ipc::engine::Load;
-use jingui_llama::{BatchError, Context, ContextError, ContextShape, Decoded, LoadError, Model};
+use jingui_llama::{BatchError, Context, ContextError, ContextShape, Decoded, LoadError, Model, Purpose};
 
 use crate::codes;
 use crate::tier::{Shape, Tiers};
@@ -128,6 +128,9 @@ pub fn load(
         return Err(out_of_range);
     }
     let model = Arc::new(Model::load(weights.into(), progress).map_err(LoadFailure::Model)?);
+    if model.purpose() != Purpose::Text {
+        return Err(LoadFailure::Model(LoadError::NotADecoder));
+    }
     let trained = model.trained_context_tokens();
     let stream_context_tokens = if trained == 0 {
         order.stream_context_tokens
