@@ -208,12 +208,12 @@ fn of_string(schema: &Json, path: &str) -> Result<String, Refusal> {
 }
 
 /// Text that the parser cannot take for a number, a list or an object: it begins as none of them does. `null` and `true`
-/// are what they say, which the schema allows where it lists their types.
+/// are what they say, which the schema allows where it lists their types. Nor does it begin with the closing tag.
 fn unlike_json(terminal: &str, is_listed: bool) -> String {
     if is_listed {
         return terminal.to_owned();
     }
-    format!("({terminal}) & /(?s:[^\\s0-9\\-\\[{{\"].*)/")
+    format!("({terminal}) & /(?s:[^\\s0-9\\-\\[{{\"<].*)/")
 }
 
 /// A pattern that is searched for, as one that matches the whole. `None` when it has anchors elsewhere than at its ends.

@@ -51,6 +51,9 @@ pub(crate) fn warm() -> Sampling {
     }
 }
 
+/// Bytes of tokens that bring texts to an end.
+const CLOSING: &[u8] = b"}]\"</>,:_0123456789";
+
 /// Logits for the place `index` of an answer: noise, and a liking for what brings texts to an end, which grows.
 pub(crate) fn logits(seed: u64, index: usize) -> Vec<f32> {
     let mut random = Random::new(seed.wrapping_mul(1_000_003).wrapping_add(index as u64));
@@ -59,10 +62,8 @@ pub(crate) fn logits(seed: u64, index: usize) -> Vec<f32> {
     (0u32..)
         .zip(PIECES.iter())
         .map(|(id, piece)| {
-            let closes = !piece.is_empty()
-                && piece
-                    .iter()
-                    .all(|byte| b"}]\"</>,:_".contains(byte) || byte.is_ascii_digit());
+            let is_tag = piece.starts_with(b"</") || piece.starts_with(b"<arg");
+            let closes = !piece.is_empty() && (is_tag || piece.iter().all(|byte| CLOSING.contains(byte)));
             let is_end = ENDS.contains(id);
             noise() + if closes || is_end { liking } else { 0.0 }
         })

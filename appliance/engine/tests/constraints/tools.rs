@@ -43,7 +43,7 @@ fn read_call(text: &str) -> (String, Map<String, Value>, &str) {
         }
         let (key, after) = rest
             .strip_prefix("<arg_key>")
-            .unwrap()
+            .unwrap_or_else(|| panic!("no key at {rest:?} of {text:?}"))
             .split_once("</arg_key>")
             .unwrap();
         let value = after
@@ -55,13 +55,16 @@ fn read_call(text: &str) -> (String, Map<String, Value>, &str) {
             let is_null = key == "note" && text.trim() == "null";
             (if is_null { Value::Null } else { json!(text) }, after)
         } else {
-            let mut values = serde_json::Deserializer::from_str(value).into_iter::<Value>();
-            let json = values.next().unwrap().unwrap();
-            let after = value[values.byte_offset()..]
-                .trim_start()
-                .strip_prefix("</arg_value>")
-                .unwrap();
-            (json, after)
+            // The first closing tag behind whole JSON.
+            value
+                .match_indices("</arg_value>")
+                .find_map(|(place, tag)| {
+                    Some((
+                        serde_json::from_str(&value[..place]).ok()?,
+                        &value[place + tag.len()..],
+                    ))
+                })
+                .unwrap_or_else(|| panic!("no JSON: {value}"))
         };
         arguments.insert(key.to_owned(), value);
         rest = after;
@@ -94,7 +97,7 @@ fn check_call(name: &str, arguments: &Map<String, Value>) {
 fn ended(name: &str, check: impl Fn(&str)) -> usize {
     (0..40)
         .filter(|seed| {
-            let made = answer(compile(grammar(name)), *seed, 600);
+            let made = answer(compile(grammar(name)), *seed, 900);
             if made.has_ended {
                 check(std::str::from_utf8(&made.bytes).expect("a held answer is UTF-8"));
             }
