@@ -403,3 +403,17 @@ fn a_context_tells_what_it_reserves() {
     assert!(context.can_shift());
     assert!(context.is_divisible());
 }
+
+#[test]
+fn an_abort_ends_the_context_it_is_for_and_no_other() {
+    let mut context = context();
+    let mut beside = context.beside(shape()).unwrap();
+    let tokens = text(context.model(), 11, 20);
+    context.abort_flag().raise();
+    let mut batch = context.batch();
+    push(&mut batch, &tokens, 0, 0);
+    assert_eq!(context.decode(&mut batch), Ok(Decoded::Aborted));
+    let logits = compute(&mut beside, &tokens, 0, 0, 20);
+    context.abort_flag().lower();
+    assert!(same_bits(&compute(&mut context, &tokens, 0, 0, 20), &logits));
+}

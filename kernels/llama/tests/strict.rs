@@ -14,10 +14,10 @@ mod demo;
 use demo::{compute, model, same_bits, text};
 
 /// Fixed chunk of a prompt.
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
 /// Longer than 512 cells, from where attention to a single row is split over threads.
-const PROMPT_TOKENS: u32 = 600;
-const ANSWER_TOKENS: u32 = 4;
+const PROMPT_TOKENS: u32 = 580;
+const ANSWER_TOKENS: u32 = 3;
 
 fn crowded() -> ContextShape {
     ContextShape {
@@ -33,7 +33,7 @@ fn strict() -> ContextShape {
     ContextShape {
         context_tokens: 1024,
         sequence_count: 1,
-        batch_tokens: 64,
+        batch_tokens: 128,
         output_rows: 1,
         thread_count: 2,
     }
@@ -66,7 +66,7 @@ fn the_same_prompt_gives_the_same_bits_whatever_ran_before_or_runs_meanwhile() {
     for round in 0..2 {
         // Something else before: another prompt in this context, and others in the crowded one.
         beside.clear();
-        compute(&mut beside, &text(&model, 70 + round, 333), 0, 0, 50);
+        compute(&mut beside, &text(&model, 70 + round, 133), 0, 0, 50);
         for sequence in 0..4 {
             crowd.forget(sequence, 0).unwrap();
             let length = 100 + 50 * sequence + round;
@@ -78,9 +78,9 @@ fn the_same_prompt_gives_the_same_bits_whatever_ran_before_or_runs_meanwhile() {
     // And meanwhile, from another thread, with the same workers.
     let meanwhile = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
-            for round in 0..6 {
+            for round in 0..3 {
                 crowd.clear();
-                compute(&mut crowd, &text(&model, round, 700), 0, 1, 128);
+                compute(&mut crowd, &text(&model, round, 300), 0, 1, 128);
             }
         });
         beside.forget(0, 0).unwrap();
@@ -125,7 +125,7 @@ fn thread_counts_change_later_and_back() {
     let mut context = Context::new(model.clone(), strict()).unwrap();
     let beside = context.beside(strict()).unwrap();
     let two = answer(&mut context, &tokens);
-    for count in [1, 3, 2] {
+    for count in [1, 3] {
         context.set_threads(count).unwrap();
         context.clear();
         let fresh = ContextShape {
@@ -141,6 +141,7 @@ fn thread_counts_change_later_and_back() {
     for count in [0, 513] {
         assert_eq!(context.set_threads(count), Err(ContextError::Threads));
     }
+    context.set_threads(2).unwrap();
     context.clear();
     assert!(same_bits(&answer(&mut context, &tokens), &two));
     drop(context);
