@@ -106,7 +106,7 @@ fn matches_pattern(pattern: &str, text: &str) -> bool {
         "^x|y$" => text.starts_with('x') || text.ends_with('y'),
         "^(foo|bar)+$" => {
             !text.is_empty()
-                && text.len() % 3 == 0
+                && text.len().is_multiple_of(3)
                 && text
                     .as_bytes()
                     .chunks(3)
