@@ -20,8 +20,9 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::plan::{Plan, Promises};
 use crate::round::Sizes;
@@ -92,7 +93,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Sizes::FULL
         },
     };
-    let result = runtime.block_on(plan.carry_out())?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = plan.carry_out() => result,
+            // Dropped in the middle of its work, the plan ends the servers that it started.
+            why = stop_wish() => bail!("stopped: {why}"),
+        }
+    })?;
     std::fs::write(&arguments.out, serde_json::to_string_pretty(&result.json)? + "\n")
         .with_context(|| format!("{} cannot be written", arguments.out.display()))?;
     print!("{}", result.table);
@@ -101,4 +108,24 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     eprintln!("jingui: figures are in {}", arguments.out.display());
     Ok(())
+}
+
+/// Waits for a signal to end, or for the end of standard input: whoever started us is gone.
+async fn stop_wish() -> &'static str {
+    let (gone, is_gone) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        // Nobody listens any more when the work was done first.
+        let _ = gone.send(());
+    });
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return "signals cannot be watched";
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "interrupted",
+        _ = terminate.recv() => "terminated",
+        _ = is_gone => "its parent is gone",
+    }
 }

@@ -61,6 +61,9 @@ const FOR_TESTS: &[Package] = &[
     program("util-linux", "setpriv"),
 ];
 
+/// What the generator of bench models needs.
+const FOR_BENCH: &[Package] = &[program("python3", "python3"), library("python3-venv")];
+
 /// Node.js below this version cannot build the console; Debian 12 carries 18.20.
 const NODE_VERSION_MIN: (u32, u32) = (18, 13);
 
@@ -72,6 +75,11 @@ pub(crate) fn ensure_for_build() -> anyhow::Result<()> {
 /// Installs what tests need beyond the build.
 pub(crate) fn ensure_for_tests() -> anyhow::Result<()> {
     ensure_packages(FOR_TESTS)
+}
+
+/// Installs what the comparison with a peer needs beyond the build.
+pub(crate) fn ensure_for_bench() -> anyhow::Result<()> {
+    ensure_packages(FOR_BENCH)
 }
 
 fn ensure_packages(wanted: &[Package]) -> anyhow::Result<()> {

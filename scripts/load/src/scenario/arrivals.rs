@@ -76,10 +76,10 @@ pub(super) async fn short_beside_long(client: &Client, round: &Round<'_>) -> any
     let mut short = JoinSet::new();
     for at in 0..SHORT_COUNT {
         let ask = round.ask(SHORT_PROMPT, SHORT_ANSWER, &mut dice);
-        let link = client.open().await?;
+        let client = client.clone();
         short.spawn(async move {
             tokio::time::sleep_until((begin + pace * at + pace / 2).into()).await;
-            link.ask(&ask, None).await
+            client.ask(&ask).await
         });
     }
     let mut values = Vec::new();

@@ -18,7 +18,7 @@ const SETTLE: Duration = Duration::from_secs(3);
 const RESTART_TIME_MAX: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(10);
 /// Part of the time that a long prompt takes, after which its reader leaves.
-const LEAVE_AFTER: f64 = 0.3;
+const LEAVE_AFTER: f64 = 0.25;
 /// Streams that ask for twice the KV pool together.
 const GREEDY_STREAMS: u32 = 8;
 

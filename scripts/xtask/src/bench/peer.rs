@@ -4,7 +4,7 @@
 //! them below `target/bench/models` within seconds.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -36,6 +36,8 @@ pub(crate) struct Options {
 /// Sizes of the random model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Size {
+    /// 6 million parameters beside the vocabulary: to see whether everything runs, on a busy machine too.
+    Tiny,
     /// 138 million parameters: a run of five repeats takes about half an hour on two cores.
     Small,
     /// 495 million parameters: some hours.
@@ -45,6 +47,7 @@ enum Size {
 impl Size {
     const fn options(self) -> &'static [&'static str] {
         match self {
+            Self::Tiny => TINY,
             Self::Small => SMALL,
             Self::Half => &[],
         }
@@ -53,6 +56,7 @@ impl Size {
 
 const GENERATOR: &str = "scripts/models/bench_model.py";
 const REQUIREMENTS: &str = "scripts/models/requirements.txt";
+const TINY: &[&str] = &["--hidden", "256", "--layers", "8", "--ffn", "768", "--heads", "2"];
 const SMALL: &[&str] = &[
     "--hidden", "768", "--layers", "14", "--ffn", "2048", "--heads", "6",
 ];
@@ -77,7 +81,10 @@ pub(super) fn run(
     );
     let programs = match &options.programs {
         Some(folder) => folder.clone(),
-        None => build_all(tree)?,
+        None => {
+            tools::ensure_for_bench()?;
+            build_all(tree)?
+        }
     };
     let models = Models::make(tree, &programs, options.size, model)?;
     let mut load = Command::new(programs.join("jingui-load"));
@@ -101,7 +108,11 @@ pub(super) fn run(
     if let Some(list) = &options.only {
         load.args(["--only", list]);
     }
-    aloud(&mut load)?;
+    // Its end tells the load generator, and through it the servers, that this program is gone, however it went.
+    let mut child = load.stdin(Stdio::piped()).spawn()?;
+    let _open_until_it_ends = child.stdin.take();
+    let status = child.wait()?;
+    ensure!(status.success(), "the load generator failed ({status})");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -110,12 +121,12 @@ fn build_all(tree: &Path) -> anyhow::Result<PathBuf> {
     let programs = build::product(tree)?;
     say("building the load generator");
     let cargo = |arguments: &[&str]| {
-        let mut cargo = Command::new("cargo");
-        cargo
-            .args(["build", "--release", "--locked", "--quiet", "--package"])
-            .args(arguments)
-            .current_dir(tree);
-        aloud(&mut cargo)
+        aloud(
+            Command::new("cargo")
+                .args(["build", "--release", "--locked", "--quiet", "--package"])
+                .args(arguments)
+                .current_dir(tree),
+        )
     };
     cargo(&["jingui-load"])?;
     cargo(&["jingui-engine", "--example", "sampling_bench"])?;
@@ -135,6 +146,7 @@ impl<'a> Models<'a> {
     fn make(tree: &'a Path, programs: &'a Path, size: Size, given: Option<&Path>) -> anyhow::Result<Self> {
         let name = match (given, size) {
             (Some(_), _) => "given",
+            (None, Size::Tiny) => "tiny",
             (None, Size::Small) => "small",
             (None, Size::Half) => "half",
         };
