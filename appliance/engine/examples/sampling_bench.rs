@@ -1,12 +1,19 @@
 //! What choosing one token costs, as JSON: nanoseconds per token for each way, at the vocabulary of the GLM models.
 //!
-//! Logits are drawn anew before each round, out of the cache and with a few likely tokens, as a model's are.
+//! Logits are drawn, out of the cache and with a few likely tokens, as a model's are. With the path of a GGUF file it also
+//! says what a JSON Schema costs with that vocabulary: reading it, compiling, and one token inside the schema.
 
 use std::error::Error;
-use std::time::Instant;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use jingui_engine::choose::{Chooser, Next};
+use jingui_engine::constraint::Constraints;
 use jingui_engine::sampling::{Random, Sampler, Workspace, logprobs};
-use jingui_ipc::engine::Sampling;
+use jingui_ipc::engine::{Constraint, Grammar, Sampling};
+use jingui_llama::Model;
 
 /// GLM-4.5 and later.
 const VOCABULARY: usize = 151_552;
@@ -72,11 +79,70 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     figures.insert("logprobs_20".to_owned(), report(&rows).into());
-    println!(
-        "{}",
-        serde_json::json!({"vocabulary": VOCABULARY, "ns_per_token": figures})
-    );
+    let mut report = serde_json::json!({"vocabulary": VOCABULARY, "ns_per_token": figures});
+    if let (Some(path), Some(fields)) = (std::env::args_os().nth(1), report.as_object_mut()) {
+        fields.insert("constraint".to_owned(), constraint(Path::new(&path))?);
+    }
+    println!("{report}");
     Ok(())
+}
+
+/// What answers inside a schema cost, all but the model.
+fn constraint(path: &Path) -> Result<serde_json::Value, Box<dyn Error>> {
+    const SCHEMA: &str = r#"{"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"},
+        "tags":{"type":"array","items":{"type":"string"}},"kind":{"enum":["red","green","blue"]}},
+        "required":["name","age","tags","kind"],"additionalProperties":false}"#;
+    const ANSWER_COUNT: u64 = 10;
+    const TOKENS_MAX: usize = 100;
+    let model = Arc::new(Model::load(File::open(path)?.into(), |_| true)?);
+    let vocabulary = usize::try_from(model.vocab_size())?;
+    let began = Instant::now();
+    let constraints = Constraints::new(model)?;
+    let read = began.elapsed();
+    let asked = Constraint {
+        opened_by: None,
+        after: None,
+        grammar: Grammar::JsonSchema(SCHEMA.to_owned()),
+    };
+    let settings = Sampling {
+        temperature: 1.0,
+        ..Sampling::GREEDY
+    };
+    let (mut compiling, mut choosing, mut plain) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let mut masks = Vec::new();
+    for seed in 0..ANSWER_COUNT {
+        let began = Instant::now();
+        let matcher = constraints.compile(&asked)?;
+        compiling += began.elapsed();
+        let mut held = Chooser::new(&settings, seed, None, Some(matcher), constraints.ends().clone());
+        let mut free = Chooser::new(&settings, seed, None, None, constraints.ends().clone());
+        let row: Vec<f32> = row(seed).into_iter().cycle().take(vocabulary).collect();
+        for _ in 0..TOKENS_MAX {
+            let began = Instant::now();
+            held.prepare();
+            masks.push(began.elapsed());
+            let next = held.choose_chain(&[&row], &[]).next;
+            choosing += began.elapsed();
+            let began = Instant::now();
+            std::hint::black_box(free.choose_chain(&[&row], &[]));
+            plain += began.elapsed();
+            if next != Next::More {
+                break;
+            }
+        }
+    }
+    masks.sort_unstable();
+    let token_count = u128::try_from(masks.len())?.max(1);
+    let place = |part: usize| masks.get(masks.len() * part / 100).map(Duration::as_nanos);
+    Ok(serde_json::json!({
+        "vocabulary": vocabulary,
+        "read_vocabulary_ms": read.as_millis(),
+        "compile_us": compiling.as_micros() / u128::from(ANSWER_COUNT),
+        "held_ns_per_token": choosing.as_nanos() / token_count,
+        "free_ns_per_token": plain.as_nanos() / token_count,
+        "mask_ns_median": place(50),
+        "mask_ns_p95": place(95),
+    }))
 }
 
 /// The median over rounds, each of which looks at every row once.
