@@ -15,6 +15,7 @@ impl StepLoop {
     /// when nobody can send any more.
     pub(super) fn take_commands(&mut self, rests: bool) -> bool {
         if self.scheduler.is_idle() && self.drain_until.is_none() {
+            self.pulse.publish(self.figures());
             let Ok(command) = self.commands.recv() else {
                 return false;
             };

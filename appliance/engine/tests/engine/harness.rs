@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jingui_engine::EngineError;
 use jingui_ipc::engine::{
-    Finish, FromEngine, Generate, Load, Order, Report, Sampling, Segment, ToEngine, Token,
+    Figures, Finish, FromEngine, Generate, Load, Order, Report, Sampling, Segment, ToEngine, Token,
 };
 use jingui_ipc::{Channel, ChannelError};
 use serde::Deserialize;
@@ -57,10 +57,17 @@ pub(crate) struct Engine {
 impl Engine {
     /// An engine that has reported that it is behind its walls and waits for its order.
     pub(crate) fn waiting(weights: File) -> Self {
+        Self::waiting_with(weights, None)
+    }
+
+    /// The same with a file for the disk tier.
+    pub(crate) fn waiting_with(weights: File, disk: Option<File>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
-        let thread =
-            std::thread::spawn(move || jingui_engine::serve(Channel::new(theirs), weights.into(), 7));
+        let thread = std::thread::spawn(move || {
+            let disk = disk.map(Into::into);
+            jingui_engine::serve_with(Channel::new(theirs), weights.into(), disk, 7)
+        });
         let mut engine = Self {
             supervisor: Channel::new(ours),
             thread,
@@ -71,18 +78,45 @@ impl Engine {
 
     /// An engine that serves the canary.
     pub(crate) fn serving(stream_count: u32, stream_context_tokens: u32) -> Self {
-        let mut engine = Self::waiting(File::open(model_path()).unwrap());
-        engine
-            .supervisor
-            .send(&Order::Load(order(stream_count, stream_context_tokens)))
-            .unwrap();
+        Self::serving_with(order(stream_count, stream_context_tokens), None)
+    }
+
+    /// The same as ordered.
+    pub(crate) fn serving_with(load: Load, disk: Option<File>) -> Self {
+        let mut engine = Self::waiting_with(File::open(model_path()).unwrap(), disk);
+        let expected = (load.stream_context_tokens, load.stream_count);
+        engine.supervisor.send(&Order::Load(load)).unwrap();
         let report = engine.report_but_loading();
         assert!(matches!(
             report,
-            Report::Serving { stream_context_tokens: tokens, stream_count: count, .. }
-                if (tokens, count) == (stream_context_tokens, stream_count)
+            Report::Serving { stream_context_tokens: tokens, stream_count: count, memory }
+                if (tokens, count) == expected && memory.kv_bytes > 0 && memory.weights_bytes > 0
         ));
         engine
+    }
+
+    /// Reads the beats that were sent so far: a supervisor that does not is taken for dead.
+    pub(crate) fn skip_beats(&mut self) {
+        let brief = Duration::from_millis(1);
+        self.supervisor.socket().set_read_timeout(Some(brief)).unwrap();
+        while self.supervisor.receive::<Report>().is_ok() {}
+        self.supervisor.socket().set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    /// What it did since its start, once it is idle.
+    pub(crate) fn figures_when_idle(&mut self) -> Figures {
+        self.skip_beats();
+        loop {
+            match self.report() {
+                Report::Beat {
+                    work_count: 0,
+                    figures,
+                    ..
+                } => return figures,
+                Report::Beat { .. } => {}
+                other => panic!("{other:?} instead of a beat"),
+            }
+        }
     }
 
     pub(crate) fn report(&mut self) -> Report {
@@ -142,6 +176,10 @@ pub(crate) struct Answer {
     pub(crate) accepted: Option<u32>,
     pub(crate) tokens: Vec<Token>,
     pub(crate) done: Option<(Finish, u32, u32)>,
+    /// As told when it started, and the same in the end.
+    pub(crate) cached: Option<u32>,
+    /// Streams ahead, each time it was told.
+    pub(crate) ahead: Vec<u32>,
 }
 
 impl Answer {
@@ -186,7 +224,18 @@ impl Gateway {
                 } => {
                     answers.entry(stream).or_default().accepted = Some(prompt_tokens);
                 }
-                FromEngine::Queued { .. } | FromEngine::Started { .. } => {}
+                FromEngine::Queued {
+                    stream, ahead_count, ..
+                } => {
+                    answers.entry(stream).or_default().ahead.push(ahead_count);
+                }
+                FromEngine::Started {
+                    stream,
+                    cached_tokens,
+                } => {
+                    let answer = answers.entry(stream).or_default();
+                    assert_eq!(answer.cached.replace(cached_tokens), None, "it starts once");
+                }
                 FromEngine::Token(token) => {
                     let answer = answers.entry(token.stream).or_default();
                     assert!(answer.done.is_none(), "nothing comes after the end");
@@ -197,9 +246,11 @@ impl Gateway {
                     finish,
                     prompt_tokens,
                     completion_tokens,
-                    ..
+                    cached_tokens,
                 } => {
                     let answer = answers.entry(stream).or_default();
+                    // The event of its start may have been read before.
+                    assert!(answer.cached.is_none_or(|cached| cached == cached_tokens));
                     assert!(
                         answer
                             .done

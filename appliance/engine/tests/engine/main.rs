@@ -12,8 +12,12 @@
 
 mod canary;
 mod conversation;
+mod crowd;
 mod harness;
 mod life;
+mod prefixes;
 mod prompts;
+mod replay;
 mod streams;
+mod strict;
 mod walls;
