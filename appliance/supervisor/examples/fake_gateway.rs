@@ -1,7 +1,7 @@
 //! A gateway for tests of the supervisor: speaks the conversation, listens to nobody.
 //!
 //! Its state folder tells it how to behave: a file `behave` with one of the words of [`Manner`], read when it starts.
-//! Golden prompts are answered rightly, but as the file `golden` there says: `wrong`, `refused`, or `never`.
+//! Golden prompts are answered rightly, but as the file `golden` there says: `wrong`, `wrong-once`, `refused`, or `never`.
 //! What it was told by the supervisor goes into the file `heard`, one line each. An [`Ask`] as JSON in the file `ask`
 //! is asked and the file removed.
 
@@ -103,8 +103,11 @@ fn main() {
     });
     // Beats come from another thread: one message is one write, so they never mix inside a frame.
     while let Ok(message) = channel.receive::<ToGateway>() {
-        let golden = fs::read_to_string(&golden).unwrap_or_default();
-        let line = answer(&mut sender, message, golden.trim());
+        let manner = fs::read_to_string(&golden).unwrap_or_default();
+        let line = answer(&mut sender, message, manner.trim());
+        if line.starts_with("golden") && manner.trim() == "wrong-once" {
+            fs::remove_file(&golden).expect("removed");
+        }
         writeln!(note, "{line}").expect("noted");
         if line == "drain" {
             return;
@@ -154,7 +157,7 @@ fn answer(sender: &mut Channel, message: ToGateway, golden: &str) -> String {
                     assert!(prompts.iter().all(|prompt| is_request(&prompt.request)));
                     let produced = Produced::Golden {
                         asked_count: u32::try_from(prompts.len()).expect("few"),
-                        first_wrong_index: (golden == "wrong").then_some(2),
+                        first_wrong_index: golden.starts_with("wrong").then_some(2),
                     };
                     (produced, line)
                 }

@@ -288,6 +288,7 @@ impl Supervisor {
         crate::say(format_args!("plan: {}", plan.describe()));
         let count = plan::threads(self.all_threads(), self.engines.share(seat));
         let tier = self.tiers.file(package).ok().filter(|_| plan.disk_tier_bytes > 0);
+        let bytes_max = self.tiers.bytes_max(package, plan.disk_tier_bytes);
         let Some(engine) = self.engines.get_mut(seat) else {
             return;
         };
@@ -296,7 +297,7 @@ impl Supervisor {
         engine.note_progress("loading", 0);
         let Some(model) = &engine.model else { return };
         let disk_tier = tier.map(|(_, key)| DiskTier {
-            bytes_max: plan.disk_tier_bytes,
+            bytes_max,
             weights_sha256: *model.weights_digest.as_bytes(),
             key,
         });

@@ -55,7 +55,9 @@ impl Supervisor {
         }
         let no_model = engine.package.is_none().then(|| Reason::new("system.model.none"));
         let lasting = [engine.refusal.clone(), self.engines.failed.clone(), no_model];
-        judge(&parts, lasting.into_iter().flatten().collect())
+        let mut lasting: Vec<Reason> = lasting.into_iter().flatten().collect();
+        lasting.dedup();
+        judge(&parts, lasting)
     }
 
     fn process_statuses(&self) -> Vec<ProcessStatus> {

@@ -28,6 +28,8 @@ const RESERVE_BYTES: u64 = 1 << 30;
 pub(crate) struct Tiers {
     folder: PathBuf,
     keys: BTreeMap<Sha256, TierKey>,
+    /// What the first worker of a package was given.
+    bytes_max: BTreeMap<Sha256, u64>,
 }
 
 impl Tiers {
@@ -36,6 +38,7 @@ impl Tiers {
         let tiers = Self {
             folder,
             keys: BTreeMap::new(),
+            bytes_max: BTreeMap::new(),
         };
         tiers.empty()?;
         Ok(tiers)
@@ -63,6 +66,12 @@ impl Tiers {
         Ok((file, key))
     }
 
+    /// Most bytes of a package's file: what its first worker was given, since the file is laid out for that, and one that
+    /// was given less would begin it anew.
+    pub(crate) fn bytes_max(&mut self, package: Sha256, planned: u64) -> u64 {
+        *self.bytes_max.entry(package).or_insert(planned)
+    }
+
     /// Bytes that tiers may take now: those of a package's own file count as free.
     pub(crate) fn room_bytes(&self, package: Sha256) -> u64 {
         let own = fs::metadata(self.path(package)).map_or(0, |file| file.len());
@@ -75,6 +84,7 @@ impl Tiers {
 
     /// The package runs no more: its file goes, and its key with it.
     pub(crate) fn forget(&mut self, package: Sha256) {
+        self.bytes_max.remove(&package);
         if self.keys.remove(&package).is_some()
             && let Err(error) = fs::remove_file(self.path(package))
         {
@@ -85,6 +95,7 @@ impl Tiers {
     /// The box stops: all files go.
     pub(crate) fn close(&mut self) {
         self.keys.clear();
+        self.bytes_max.clear();
         if let Err(error) = self.empty() {
             // Without their keys they are noise, and the next start removes them.
             crate::say(format_args!("disk tiers stay behind: {error}"));
@@ -123,6 +134,11 @@ mod tests {
         assert_eq!((text.as_str(), &same), ("sealed", &key));
         let mode = fs::metadata(tiers.path(package)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(
+            (tiers.bytes_max(package, 7), tiers.bytes_max(package, 5)),
+            (7, 7),
+            "the disk has less room now, and the file is laid out all the same"
+        );
         let (_, other) = tiers.file(Sha256::of(b"other")).unwrap();
         assert_ne!(other, key, "each package has its own key");
 
@@ -143,7 +159,9 @@ mod tests {
         let package = Sha256::of(b"one");
         let mut tiers = Tiers::open(folder.path().to_owned()).unwrap();
         let (_, key) = tiers.file(package).unwrap();
+        assert_eq!(tiers.bytes_max(package, 7), 7);
         tiers.forget(package);
+        assert_eq!(tiers.bytes_max(package, 5), 5);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         assert_ne!(tiers.file(package).unwrap().1, key);
         tiers.close();
