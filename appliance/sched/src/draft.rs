@@ -16,7 +16,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::{CostModel, DraftRoom, Load, StreamKey, TenantId, Token, real};
-use policy::{Policy, Prices};
+use policy::{Evidence, Policy, Prices};
 use recent::Recent;
 use suffixes::{Found, MATCH_MAX, Suffixes};
 
@@ -25,6 +25,8 @@ pub use recent::{TENANT_TOKENS_MAX, TENANTS_MAX};
 
 /// Tokens of a stream that are searched; of longer ones the older half is forgotten.
 pub const STREAM_TOKENS_MAX: usize = 1 << 17;
+/// Tokens that must have agreed before a single one that did not is taken for an exchanged word.
+const RESUME_MATCH_MIN: usize = 4;
 
 /// Guesses for all streams of an engine.
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ struct Stream {
     policy: Policy,
     /// What the index would have said next, whether or not it was asked.
     foretold: Option<Foretold>,
+    /// Where the text would go on if the last tokens are those of that place but for an exchanged one.
+    resumed: Option<(Source, Evidence)>,
     /// Guesses of the step that is being computed.
     guess_count: usize,
     /// What they delay it by, in tokens.
@@ -52,19 +56,33 @@ struct Stream {
 #[derive(Debug, Clone, Copy)]
 struct Foretold {
     token: Token,
-    matched: usize,
+    source: Source,
+    evidence: Evidence,
 }
 
 /// Where a guess comes from.
+#[derive(Debug, Clone, Copy)]
 enum Source {
     Own(Found),
     Recent(Found),
 }
 
 impl Source {
-    const fn found(&self) -> Found {
+    const fn matched(self) -> usize {
         match self {
-            Self::Own(found) | Self::Recent(found) => *found,
+            Self::Own(found) | Self::Recent(found) => found.matched,
+        }
+    }
+
+    /// One token further on.
+    fn advanced(self) -> Self {
+        let on = |found: Found| Found {
+            next: found.next + 1,
+            ..found
+        };
+        match self {
+            Self::Own(found) => Self::Own(on(found)),
+            Self::Recent(found) => Self::Recent(on(found)),
         }
     }
 }
@@ -90,6 +108,7 @@ impl Drafter {
             answer: Vec::new(),
             policy: Policy::new(habits, credit),
             foretold: None,
+            resumed: None,
             guess_count: 0,
             delay: 0.0,
         };
@@ -121,14 +140,11 @@ impl Drafter {
         let Some(foretold) = state.foretold else {
             return Vec::new();
         };
-        let length = state.policy.length(foretold.matched, most, prices);
+        let length = state.policy.length(foretold.evidence, most, prices);
         if length == 0 {
             return Vec::new();
         }
-        let Some(source) = source(state, &self.recent) else {
-            return Vec::new();
-        };
-        let guesses = continuation(state, &self.recent, &source, length);
+        let guesses = continuation(state, &self.recent, foretold.source, length);
         state.guess_count = guesses.len();
         state.delay = prices.in_tokens(guesses.len());
         guesses
@@ -154,12 +170,7 @@ impl Drafter {
         state.delay = 0.0;
         for token in tokens {
             if let Some(state) = self.streams.get_mut(&stream) {
-                if let Some(foretold) = state.foretold {
-                    state
-                        .policy
-                        .habits
-                        .count(foretold.matched, foretold.token == *token);
-                }
+                state.compare(*token);
                 state.suffixes.push(*token);
                 if state.is_remembered {
                     state.answer.push(*token);
@@ -187,13 +198,39 @@ impl Drafter {
         let Some(state) = self.streams.get_mut(&stream) else {
             return;
         };
-        state.foretold = source(state, &self.recent).and_then(|source| {
-            let token = continuation(state, &self.recent, &source, 1).first().copied()?;
+        let agreeing = source(state, &self.recent).map(|source| (source, Evidence::Agrees(source.matched())));
+        let likeliest = match (agreeing, state.resumed) {
+            (Some((source, _)), Some((resumed, _))) if source.matched() >= resumed.matched() => agreeing,
+            (agreeing, resumed) => resumed.or(agreeing),
+        };
+        state.foretold = likeliest.and_then(|(source, evidence)| {
+            let token = continuation(state, &self.recent, source, 1).first().copied()?;
             Some(Foretold {
                 token,
-                matched: source.found().matched,
+                source,
+                evidence,
             })
         });
+    }
+}
+
+impl Stream {
+    /// Learns from what was made instead of what was foretold.
+    fn compare(&mut self, made: Token) {
+        let resumed = self.resumed.take();
+        let Some(foretold) = self.foretold else {
+            return;
+        };
+        let is_right = foretold.token == made;
+        self.policy.habits.count(foretold.evidence, is_right);
+        let onwards = foretold.source.advanced();
+        let matched = foretold.source.matched();
+        self.resumed = match foretold.evidence {
+            // While the exchanged token is among the last ones, searching does not find the place.
+            _ if is_right => resumed.map(|_| (onwards, Evidence::Agrees(matched))),
+            Evidence::Agrees(_) if matched >= RESUME_MATCH_MIN => Some((onwards, Evidence::Resumes(matched))),
+            Evidence::Agrees(_) | Evidence::Resumes(_) => None,
+        };
     }
 }
 
@@ -212,12 +249,12 @@ fn source(state: &Stream, recent: &Recent) -> Option<Source> {
     own.map(Source::Own)
 }
 
-fn continuation(state: &Stream, recent: &Recent, source: &Source, most: usize) -> Vec<Token> {
+fn continuation(state: &Stream, recent: &Recent, source: Source, most: usize) -> Vec<Token> {
     match source {
-        Source::Own(found) => state.suffixes.repetition(*found, most),
+        Source::Own(found) => state.suffixes.repetition(found, most),
         Source::Recent(found) => recent
             .texts(&state.tenant)
-            .map(|texts| texts.continuation(*found, most))
+            .map(|texts| texts.continuation(found, most))
             .unwrap_or_default(),
     }
 }

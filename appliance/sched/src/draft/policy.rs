@@ -45,9 +45,32 @@ const KINDS: [(usize, f64); 7] = [
 /// What the assumption before counting weighs.
 const PRIOR_WEIGHT: f64 = 3.0;
 
+/// How often the guess behind a single wrong one is right before anything was counted.
+const RESUMED_PRIOR: f64 = 0.6;
+
 /// How often guesses were right, by kind of agreement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Habits([Habit; KINDS.len()]);
+pub(super) struct Habits {
+    kinds: [Habit; KINDS.len()],
+    resumed: Habit,
+}
+
+/// What speaks for a guess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// So many tokens before it agree.
+    Agrees(usize),
+    /// So many tokens agreed, then one did not, and the guess goes on behind it: a word was exchanged.
+    Resumes(usize),
+}
+
+impl Evidence {
+    const fn matched(self) -> usize {
+        match self {
+            Self::Agrees(matched) | Self::Resumes(matched) => matched,
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Habit {
@@ -57,11 +80,34 @@ struct Habit {
 
 impl Default for Habits {
     fn default() -> Self {
-        let habit = |(_, right): (usize, f64)| Habit {
+        Self {
+            kinds: KINDS.map(|(_, right)| Habit::assumed(right)),
+            resumed: Habit::assumed(RESUMED_PRIOR),
+        }
+    }
+}
+
+impl Habit {
+    fn assumed(right: f64) -> Self {
+        Self {
             right: right * PRIOR_WEIGHT,
             wrong: (1.0 - right) * PRIOR_WEIGHT,
-        };
-        Self(KINDS.map(habit))
+        }
+    }
+
+    fn right_share(self) -> f64 {
+        self.right / (self.right + self.wrong)
+    }
+
+    fn count(&mut self, was_right: bool) {
+        self.right = self.right * FORGETTING + f64::from(u8::from(was_right));
+        self.wrong = self.wrong * FORGETTING + f64::from(u8::from(!was_right));
+    }
+
+    fn fade(&mut self, right: f64) {
+        let assumed = Self::assumed(right);
+        self.right = self.right.midpoint(assumed.right);
+        self.wrong = self.wrong.midpoint(assumed.wrong);
     }
 }
 
@@ -73,31 +119,34 @@ impl Habits {
             .unwrap_or(KINDS.len() - 1)
     }
 
-    fn right_share(&self, matched: usize) -> f64 {
-        self.0
-            .get(Self::kind(matched))
-            .map_or(0.0, |habit| habit.right / (habit.right + habit.wrong))
+    fn right_share(&self, evidence: Evidence) -> f64 {
+        match evidence {
+            Evidence::Resumes(_) => self.resumed.right_share(),
+            Evidence::Agrees(matched) => {
+                let habit = self.kinds.get(Self::kind(matched));
+                habit.map_or(0.0, |habit| habit.right_share())
+            }
+        }
     }
 
-    /// One guess behind so many agreeing tokens was right or wrong.
-    pub(super) fn count(&mut self, matched: usize, was_right: bool) {
-        if let Some(habit) = self.0.get_mut(Self::kind(matched)) {
-            habit.right *= FORGETTING;
-            habit.wrong *= FORGETTING;
-            if was_right {
-                habit.right += 1.0;
-            } else {
-                habit.wrong += 1.0;
+    /// One guess with this evidence was right or wrong.
+    pub(super) fn count(&mut self, evidence: Evidence, was_right: bool) {
+        match evidence {
+            Evidence::Resumes(_) => self.resumed.count(was_right),
+            Evidence::Agrees(matched) => {
+                if let Some(habit) = self.kinds.get_mut(Self::kind(matched)) {
+                    habit.count(was_right);
+                }
             }
         }
     }
 
     /// These, with half their weight: where a new stream of the same tenant begins.
     pub(super) fn faded(mut self) -> Self {
-        for (habit, (_, prior)) in self.0.iter_mut().zip(KINDS) {
-            habit.right = habit.right.midpoint(prior * PRIOR_WEIGHT);
-            habit.wrong = habit.wrong.midpoint((1.0 - prior) * PRIOR_WEIGHT);
+        for (habit, (_, prior)) in self.kinds.iter_mut().zip(KINDS) {
+            habit.fade(prior);
         }
+        self.resumed.fade(RESUMED_PRIOR);
         self
     }
 }
@@ -132,8 +181,8 @@ impl Policy {
         Self { habits, credit }
     }
 
-    /// How many of at most `most` guesses pay behind `matched` agreeing tokens.
-    pub(super) fn length(&self, matched: usize, most: usize, prices: &Prices<'_>) -> usize {
+    /// How many of at most `most` guesses pay, of which the first has this evidence.
+    pub(super) fn length(&self, evidence: Evidence, most: usize, prices: &Prices<'_>) -> usize {
         if prices.width > WIDTH_MAX || self.credit <= 0.0 {
             return 0;
         }
@@ -142,7 +191,11 @@ impl Policy {
         let mut gained = 0.0;
         let width = real(prices.width.max(1));
         for count in 1..=most.min(DRAFT_MAX) {
-            all_right *= self.habits.right_share(matched + count - 1);
+            let evidence = match count {
+                1 => evidence,
+                _ => Evidence::Agrees(evidence.matched() + count - 1),
+            };
+            all_right *= self.habits.right_share(evidence);
             gained += all_right;
             let delay = prices.in_tokens(count);
             if delay > self.credit + OVERDRAFT_MAX {
@@ -184,7 +237,7 @@ mod tests {
         let mut policy = Policy::new(Habits::default(), CREDIT_MAX);
         for _ in 0..200 {
             for (most, _) in KINDS {
-                policy.habits.count(most, true);
+                policy.habits.count(Evidence::Agrees(most), true);
             }
         }
         policy
@@ -193,32 +246,47 @@ mod tests {
     #[test]
     fn sure_guesses_at_low_prices_are_made_at_full_length() {
         let added = |guesses: usize| 100 * guesses as Micros;
-        assert_eq!(sure().length(16, 64, &prices(1, 10_000, &added)), DRAFT_MAX);
-        assert_eq!(sure().length(16, 5, &prices(1, 10_000, &added)), 5);
+        assert_eq!(
+            sure().length(Evidence::Agrees(16), 64, &prices(1, 10_000, &added)),
+            DRAFT_MAX
+        );
+        assert_eq!(
+            sure().length(Evidence::Agrees(16), 5, &prices(1, 10_000, &added)),
+            5
+        );
     }
 
     #[test]
     fn guesses_that_cost_what_tokens_cost_are_not_made() {
         let added = |guesses: usize| 10_000 * guesses as Micros;
-        assert_eq!(sure().length(16, 32, &prices(1, 10_000, &added)), 0);
+        assert_eq!(
+            sure().length(Evidence::Agrees(16), 32, &prices(1, 10_000, &added)),
+            0
+        );
     }
 
     #[test]
     fn in_a_wide_step_nothing_is_guessed() {
         let added = |guesses: usize| 100 * guesses as Micros;
-        assert!(sure().length(16, 32, &prices(WIDTH_MAX, 10_000, &added)) > 0);
-        assert_eq!(sure().length(16, 32, &prices(WIDTH_MAX + 1, 10_000, &added)), 0);
+        assert!(sure().length(Evidence::Agrees(16), 32, &prices(WIDTH_MAX, 10_000, &added)) > 0);
+        assert_eq!(
+            sure().length(Evidence::Agrees(16), 32, &prices(WIDTH_MAX + 1, 10_000, &added)),
+            0
+        );
     }
 
     #[test]
     fn guesses_that_were_wrong_are_not_made_again() {
         let added = |guesses: usize| 3_000 * guesses as Micros;
         let mut policy = Policy::new(Habits::default(), CREDIT_MAX);
-        assert!(policy.length(12, 32, &prices(1, 10_000, &added)) > 0);
+        assert!(policy.length(Evidence::Agrees(12), 32, &prices(1, 10_000, &added)) > 0);
         for _ in 0..20 {
-            policy.habits.count(12, false);
+            policy.habits.count(Evidence::Agrees(12), false);
         }
-        assert_eq!(policy.length(12, 32, &prices(1, 10_000, &added)), 0);
+        assert_eq!(
+            policy.length(Evidence::Agrees(12), 32, &prices(1, 10_000, &added)),
+            0
+        );
     }
 
     #[test]
@@ -228,12 +296,15 @@ mod tests {
         for credit in [0.1, 1.0, CREDIT_AT_START, CREDIT_MAX] {
             policy.credit = credit;
             let prices = prices(1, 10_000, &added);
-            let guesses = policy.length(16, 32, &prices);
+            let guesses = policy.length(Evidence::Agrees(16), 32, &prices);
             assert!(guesses > 0);
             assert!(prices.in_tokens(guesses) <= credit + OVERDRAFT_MAX);
         }
         policy.credit = 0.0;
-        assert_eq!(policy.length(16, 32, &prices(1, 10_000, &added)), 0);
+        assert_eq!(
+            policy.length(Evidence::Agrees(16), 32, &prices(1, 10_000, &added)),
+            0
+        );
     }
 
     #[test]
@@ -243,7 +314,7 @@ mod tests {
             habits = habits.faded();
         }
         for (most, prior) in KINDS {
-            assert!((habits.right_share(most) - prior).abs() < 1e-6);
+            assert!((habits.right_share(Evidence::Agrees(most)) - prior).abs() < 1e-6);
         }
     }
 }

@@ -135,6 +135,27 @@ fn copying_and_editing_gain_also_where_rows_are_dear() {
 }
 
 #[test]
+fn behind_an_exchanged_word_guessing_goes_on_at_once() {
+    let text: Vec<Token> = (100..200).collect();
+    let prices = Prices {
+        width: 1,
+        plain: 10_000,
+        added: &|_| 1,
+    };
+    let mut drafter = Drafter::new();
+    drafter.begin(1, A, &text, true);
+    drafter.made(1, &text[..20], 0);
+    drafter.made(1, &[7], 0);
+    assert_eq!(drafter.propose_at(1, 4, &prices), &text[21..25]);
+    drafter.made(1, &text[21..22], 1);
+    assert_eq!(drafter.propose_at(1, 4, &prices), &text[22..26]);
+    // Two wrong ones in a row are no exchanged word.
+    drafter.made(1, &[8], 0);
+    drafter.made(1, &[9], 0);
+    assert_eq!(drafter.propose_at(1, 4, &prices), [] as [Token; 0]);
+}
+
+#[test]
 fn free_text_loses_two_in_a_hundred_at_most() {
     for machine in [bound_by_memory as Machine, bound_by_arithmetic] {
         for seed in 0..20 {
