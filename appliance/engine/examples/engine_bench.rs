@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jingui_ipc::Channel;
-use jingui_ipc::engine::{Finish, FromEngine, Generate, Load, Order, Report, Segment, ToEngine};
+use jingui_ipc::engine::{CacheUse, Finish, FromEngine, Generate, Load, Order, Report, Segment, ToEngine};
 use serde_json::json;
 
 /// By then a prompt is in work.
@@ -175,6 +175,8 @@ impl Engine {
         let text: String = (0..prompt_tokens / 2).map(|n| format!("{} ", n % 10)).collect();
         let generate = Generate {
             completion_tokens_max: Some(new_tokens),
+            // Each round asks the same: it is to be computed each time.
+            cache: CacheUse::Off,
             ..Generate::new(self.stream_count, vec![Segment::Text(text)])
         };
         Ok(self.gateway.send(&ToEngine::Generate(Box::new(generate)))?)

@@ -325,7 +325,7 @@ impl Tree {
     pub(crate) fn tails(&self) -> impl Iterator<Item = Tail> + '_ {
         self.ends.iter().filter_map(|(sequence, end)| {
             let node = self.at(end.node);
-            (!end.is_running && node.sequence_count == 1).then(|| Tail {
+            (!end.is_running && node.sequence_count == 1).then_some(Tail {
                 sequence: *sequence,
                 start: node.start,
                 length: node.tokens.len(),
