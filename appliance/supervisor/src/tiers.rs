@@ -69,6 +69,9 @@ impl Tiers {
     /// Most bytes of a package's file: what its first worker was given, since the file is laid out for that, and one that
     /// was given less would begin it anew.
     pub(crate) fn bytes_max(&mut self, package: Sha256, planned: u64) -> u64 {
+        if planned == 0 {
+            return 0;
+        }
         *self.bytes_max.entry(package).or_insert(planned)
     }
 
