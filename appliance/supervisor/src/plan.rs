@@ -32,8 +32,8 @@ const BATCH_TOKENS: u64 = 512;
 /// Sequences that the engine has beside those of streams: cached prefixes and one for moving; a row of logits is
 /// reserved for each.
 const CACHED_SEQUENCES: u64 = 65;
-/// Bytes of the mask of one row over one cell: f32, and once more as f16 for flash attention.
-const MASK_CELL_BYTES: u64 = 6;
+/// Bytes of the mask of one row over one cell, in f16 as flash attention takes it.
+const MASK_CELL_BYTES: u64 = 2;
 /// What ggml takes beside all that: graphs, thread pools, the vocabulary.
 const FIXED_BYTES: u64 = 64 << 20;
 /// Bytes of a number in a compute buffer.
@@ -43,7 +43,8 @@ const F32_BYTES: u64 = 4;
 const RESERVE_SHARE: u64 = 16;
 const RESERVE_BYTES_MIN: u64 = 256 << 20;
 const RESERVE_BYTES_MAX: u64 = 4 << 30;
-/// Of what is left after the smallest pool, the pool may take three quarters; the host tier gets half of the rest.
+/// Of what is left after the smallest pool, the pool may take three quarters; the host tier gets half of the rest. The
+/// engine fills it as prefixes leave the pool.
 const POOL_SHARE: (u64, u64) = (3, 4);
 const HOST_TIER_SHARE: u64 = 2;
 /// Most bytes of the host tier.
@@ -155,10 +156,10 @@ impl Needs {
         let logits = output_rows
             .saturating_mul(u64::from(self.vocabulary))
             .saturating_mul(2 * F32_BYTES);
-        // Residual stream, its norm, queries, keys and values, attention's answer; gate, up and their product.
+        // What lives at once in the widest layer: residual stream, its norm, queries, answer; gate and up.
         let width = u64::from(self.embedding)
-            .saturating_mul(6)
-            .saturating_add(u64::from(self.feed_forward).saturating_mul(3));
+            .saturating_mul(4)
+            .saturating_add(u64::from(self.feed_forward).saturating_mul(2));
         let values = rows.saturating_mul(width).saturating_mul(F32_BYTES);
         let mask = rows.saturating_mul(cells).saturating_mul(MASK_CELL_BYTES);
         logits.saturating_add(values).saturating_add(mask)

@@ -29,6 +29,39 @@ fn wish(context: u32) -> Wishes {
     }
 }
 
+/// What engines reported when they served (`Report::Serving`), in MiB: weights, pool, compute. The plan must not be below,
+/// and may be above by 15 % and the fixed part, of which no report speaks.
+#[test]
+fn the_plan_is_near_what_real_engines_took_and_never_below() {
+    const MIB: u64 = 1 << 20;
+    let canary = Needs {
+        weights_bytes: 7_985_440,
+        cell_bytes: 1024,
+        context_tokens: 2_048,
+        vocabulary: 3_328,
+        embedding: 256,
+        feed_forward: 512,
+    };
+    let half_a_billion = Needs {
+        weights_bytes: 301_254_784,
+        cell_bytes: 32 * 1024,
+        context_tokens: 32_768,
+        vocabulary: 32_768,
+        embedding: 1_024,
+        feed_forward: 4_096,
+    };
+    for (needs, cells, reported) in [
+        (canary, 16_384, [7, 16, 25]),
+        (half_a_billion, 65_536, [286, 2_048, 112]),
+    ] {
+        let parts = needs.parts(8, cells);
+        let planned = parts.weights + parts.kv + parts.compute;
+        let taken = reported.iter().sum::<u64>() * MIB;
+        assert!(planned >= taken, "{parts:?}");
+        assert!(planned <= taken + taken / 100 * 15 + FIXED_BYTES, "{parts:?}");
+    }
+}
+
 #[test]
 fn a_large_machine_gives_a_stream_all_that_the_model_was_trained_for() {
     let plan = plan(&NINE, &room(64 * GIB), &Wishes::default()).unwrap();

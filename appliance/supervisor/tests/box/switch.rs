@@ -234,7 +234,7 @@ fn a_gateway_that_cannot_ask_is_a_failure_that_is_tried_again() {
 }
 
 /// KV cells of which one pool takes that part of the memory that could be had, in thousandths; a cell of the demo model
-/// takes 1 KiB and 3 KiB of mask, and the strict lane of its short context next to nothing.
+/// takes 1 KiB and 1 KiB of mask, and the strict lane of its short context next to nothing.
 fn cells(permille: u64) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap();
     let line = text
@@ -242,7 +242,7 @@ fn cells(permille: u64) -> u64 {
         .find_map(|line| line.strip_prefix("MemAvailable:"))
         .unwrap();
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kilobytes * permille / 1000 / 4
+    kilobytes * permille / 1000 / 2
 }
 
 #[test]
