@@ -454,11 +454,11 @@ impl Supervisor {
         let Some(engine) = self.engines.get_mut(seat) else {
             return;
         };
-        let Some(model) = &engine.model else { return };
-        let prompts = model.golden.clone();
-        if prompts.is_empty() {
+        if !engine.is_to_be_asked() {
             return self.pass(seat);
         }
+        let Some(model) = &engine.model else { return };
+        let prompts = model.golden.clone();
         let count = u64::try_from(prompts.len()).unwrap_or(u64::MAX);
         engine.trial = Trial::Asked {
             number,
@@ -482,7 +482,12 @@ impl Supervisor {
             Ok(Produced::Golden {
                 asked_count,
                 first_wrong_index: None,
-            }) if usize::try_from(*asked_count) == Ok(count) => self.pass(seat),
+            }) if usize::try_from(*asked_count) == Ok(count) => {
+                if let Some(engine) = self.engines.get_mut(seat) {
+                    engine.note_golden();
+                }
+                self.pass(seat);
+            }
             Ok(Produced::Golden {
                 first_wrong_index: Some(index),
                 ..

@@ -103,6 +103,8 @@ pub(crate) struct Engine {
     /// Why it is not started again: its package was refused.
     pub(crate) refusal: Option<Reason>,
     pub(crate) trial: Trial,
+    /// The package whose golden prompts were answered rightly on this seat since the supervisor started.
+    golden_package: Option<Sha256>,
     pub(crate) model: Option<LoadedModel>,
     pub(crate) plan: Option<Plan>,
     pub(crate) serving: Option<ServingAs>,
@@ -123,6 +125,7 @@ impl Engine {
             last_why: None,
             refusal: None,
             trial: Trial::Untold,
+            golden_package: None,
             model: None,
             plan: None,
             serving: None,
@@ -167,6 +170,18 @@ impl Engine {
     pub(crate) fn is_golden(&self) -> Option<bool> {
         let has_golden = self.model.as_ref().is_some_and(|model| !model.golden.is_empty());
         has_golden.then(|| self.is_answering())
+    }
+
+    /// Notes that its golden prompts were answered rightly.
+    pub(crate) fn note_golden(&mut self) {
+        self.golden_package = self.package;
+    }
+
+    /// Whether its golden prompts have to be asked. Not after a crash: what was verified again are the same bytes, and
+    /// people wait for their answers to go on.
+    pub(crate) fn is_to_be_asked(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| !model.golden.is_empty())
+            && self.golden_package != self.package
     }
 
     /// The walls round it, as they are now.
@@ -429,6 +444,16 @@ mod tests {
         engines.candidate.as_mut().unwrap().trial = asked;
         assert_eq!(engines.seat_asked(7), Some(Seat::Candidate));
         assert_eq!(engines.seat_asked(8), None);
+    }
+
+    #[test]
+    fn a_worker_that_takes_over_after_a_crash_is_not_asked_again_and_another_package_is() {
+        let mut engine = engine(1, b"one");
+        engine.note_golden();
+        engine.begin(Generation(2));
+        assert_eq!(engine.golden_package, Some(Sha256::of(b"one")));
+        engine.package = Some(Sha256::of(b"two"));
+        assert_ne!(engine.golden_package, engine.package);
     }
 
     #[test]

@@ -534,6 +534,12 @@ fn an_engine_that_crashes_is_replaced_and_the_gateway_is_told() {
     });
     machine.wait_until_heard("engine ", 2);
     machine.wait_until_heard("gone engine.crashed", 1);
+    machine.wait_until_heard("promote ", 2);
+    assert_eq!(
+        machine.heard_count("golden "),
+        1,
+        "the same bytes are not asked again while people wait"
+    );
     // A new gateway is introduced to the engine that runs.
     kill_process(&machine, "gateway");
     machine.wait_until_heard("engine ", 3);
