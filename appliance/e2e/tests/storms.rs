@@ -19,6 +19,8 @@ const SERVES_AGAIN: Duration = Duration::from_secs(60);
 const LOAD_SECONDS: u32 = 10;
 const KILLS: u64 = 3;
 const SUPERVISOR: &str = "/pids/supervisor";
+/// One thread for computing: the people use the same cores.
+const BESIDE_PEOPLE: [&str; 2] = ["--engine-threads", "1"];
 
 #[test]
 fn a_killed_engine_costs_nobody_an_answer() -> anyhow::Result<()> {
@@ -42,7 +44,7 @@ fn a_killed_supervisor_returns_and_loses_nothing() -> anyhow::Result<()> {
 
 /// Load with kills of one process; then the checks that hold whatever was killed.
 fn storm(victim: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let machine = Machine::start()?;
+    let machine = Machine::start_with(&BESIDE_PEOPLE)?;
     let report = machine.scratch().join("load.json");
     let mut load = start_load(&machine, &report)?;
     // Irregular but repeatable pauses; the seed is the victim's name.
