@@ -386,9 +386,12 @@ pub(crate) enum Share {
     Retiring,
 }
 
-/// Threads that can run at once.
+/// Threads for computing, where nobody says otherwise: one less than can run at once. ggml's threads spin while they wait
+/// for each other, so one that shares its processor with the gateway holds all of them up (docs/performance.md).
 pub(crate) fn thread_count() -> u32 {
-    std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
+    let all = std::thread::available_parallelism()
+        .map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
+    all.saturating_sub(1).max(1)
 }
 
 /// Memory in all and memory that could be had now; without an answer of the kernel, little.
