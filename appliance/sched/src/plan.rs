@@ -7,8 +7,8 @@
 
 use crate::shape::{
     AGING_US, AHEAD_ROWS, AHEAD_SHARE, ALONE_STEP_TARGET_US, BATCH_TURN_STEPS, BUSY_STEP_TARGET_US,
-    CHUNK_TOKENS, CHUNK_TOKENS_MIN, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN,
-    TIER_BLOCK_TOKENS, TIER_PATIENCE_US,
+    CHUNK_TOKENS_MIN, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN, TIER_BLOCK_TOKENS,
+    TIER_PATIENCE_US, TILE_ROWS, TILE_STEP_MAX_US,
 };
 use crate::stream::{CacheUse, Class, Phase, Stream};
 use crate::tree::{Match, common_length};
@@ -307,7 +307,12 @@ impl Scheduler {
                 .pending()
                 .min(self.shape.batch_rows.saturating_sub(load.rows));
             let within = self.cost.rows_within(target, load, stream.computed, most);
-            let mut rows = chunk(stream.computed, stream.pending(), within);
+            let within = if is_awaited && !is_ahead {
+                within.max(self.rest_of_tile(load, stream.computed))
+            } else {
+                within
+            };
+            let mut rows = chunk(load.rows, most, within);
             if (rows == 0 && is_first) || gives_turn {
                 rows = most.min(CHUNK_TOKENS_MIN);
             }
@@ -327,6 +332,13 @@ impl Scheduler {
             load = load.and(part.load());
             step.parts.push(part);
         }
+    }
+
+    /// Rows that fill the first tile of a step, where a tile does not take too long here.
+    fn rest_of_tile(&self, load: Load, from: usize) -> usize {
+        let rest = TILE_ROWS.saturating_sub(load.rows);
+        let filled = self.cost.foretell(load.and(Load::rows(from, rest, 0)));
+        if filled <= TILE_STEP_MAX_US { rest } else { 0 }
     }
 
     /// Asks the tiers for the next blocks of streams that wait for them; those that waited too long compute.
@@ -439,13 +451,13 @@ fn blocks_to_restore(stream: &Stream) -> usize {
     most.saturating_sub(stream.computed / TIER_BLOCK_TOKENS)
 }
 
-/// Rows of a chunk that ends at a border where it can, of at most `within`.
-fn chunk(from: usize, pending: usize, within: usize) -> usize {
-    if within >= pending {
-        return pending;
+/// Rows of a chunk of at most `within` of a prompt beside `before` rows of other streams: whole tiles in all where it can.
+fn chunk(before: usize, most: usize, within: usize) -> usize {
+    if within >= most {
+        return most;
     }
-    let until = (from + within) / CHUNK_TOKENS * CHUNK_TOKENS;
-    until.saturating_sub(from)
+    let whole = (before + within) / TILE_ROWS * TILE_ROWS;
+    if whole > before { whole - before } else { within }
 }
 
 fn part_of(stream: &Stream, rows: usize) -> Option<Part> {

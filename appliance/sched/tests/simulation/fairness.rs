@@ -1,6 +1,6 @@
 //! Who gets how much, and who waits for whom.
 
-use jingui_sched::{BUSY_STEP_TARGET_US, Class};
+use jingui_sched::{Class, TILE_STEP_MAX_US};
 
 use crate::device::Machine;
 use crate::random::for_seeds;
@@ -118,7 +118,7 @@ fn a_long_prompt_does_not_stop_those_who_make_tokens() {
         let long = world.ask(Ask::new(2, text(2, 4000), 10)).unwrap();
         world.run(20_000);
         let gap = world.lives[&talker].longest_gap();
-        assert!(gap < BUSY_STEP_TARGET_US * 3 / 2, "{gap} us between two tokens");
+        assert!(gap < TILE_STEP_MAX_US, "{gap} us between two tokens");
         // And the prompt is computed at the speed of the machine, but for the chunks' overhead.
         let alone = Machine::SMALL.takes(jingui_sched::Load::rows(0, 4000, 1));
         let took = world.lives[&long].first_token_after();
