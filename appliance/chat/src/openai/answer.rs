@@ -140,13 +140,6 @@ impl StreamWriter {
         ": keep-alive\n\n"
     }
 
-    /// A comment for who waits in the queue; clients skip comments, people and tools that look see their place.
-    pub fn queued(position: u32, estimate: std::time::Duration) -> String {
-        // A second that has begun counts, so that nobody is promised less than the estimate.
-        let seconds = estimate.as_millis().div_ceil(1_000);
-        format!(": queue position={position} estimate={seconds}s\n\n")
-    }
-
     /// An error after the first event. The stream is closed after it.
     pub fn error(body: &ErrorBody) -> String {
         format!("data: {}\n\n", body.to_json())
