@@ -114,10 +114,13 @@ def describe(path, chain=""):
     r = gguf.GGUFReader(path)
     toks, types = field(r, "tokenizer.ggml.tokens"), field(r, "tokenizer.ggml.token_type")
     special = [i for i, t in enumerate(types) if t in (gguf.TokenType.CONTROL, gguf.TokenType.USER_DEFINED)]
+    # Between the parts of JSON a random model would write these for ever.
+    blank = [i for i, t in enumerate(toks) if t and set(t) <= set("ĠĊčĉ")]
     bare = [t for t, kind in zip(toks, types) if kind == gguf.TokenType.NORMAL and t.isascii() and t.isalpha()]
     words = sorted({t for t in bare if t.islower() and 4 <= len(t) <= 8})
     with open(path + ".json", "w", encoding="utf-8") as out:
-        json.dump({"vocabulary": len(toks), "special": special, "words": words, "chain": chain}, out, ensure_ascii=False)
+        facts = {"vocabulary": len(toks), "special": special, "blank": blank, "words": words, "chain": chain}
+        json.dump(facts, out, ensure_ascii=False)
 
 
 def copy_tokenizer(w, path, vocab):

@@ -347,12 +347,12 @@ impl Plan {
                 String::from_utf8_lossy(&output.stderr)
             );
             let report: Value = serde_json::from_slice(&output.stdout)?;
-            let ns = report.get("top_k_40_ns").and_then(Value::as_f64);
+            let ns = report.pointer("/ns_per_token/top_k_40").and_then(Value::as_f64);
             book.note(
                 "sampling_ms",
                 Side::Ours,
                 repeat,
-                ns.context("it names no top_k_40_ns")? / 1e6,
+                ns.context("it names no top_k_40")? / 1e6,
             );
         }
         Ok(())

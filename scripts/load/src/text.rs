@@ -12,6 +12,8 @@ pub(crate) struct Words {
     pub(crate) vocabulary: u32,
     /// Tokens with a meaning of their own; no answer of a benchmark should hold one, since it would end or hide it.
     pub(crate) special: Vec<u32>,
+    /// Tokens of nothing but spaces and line breaks.
+    blank: Vec<u32>,
     /// Words that are one token after a space, or nearly so.
     words: Vec<String>,
     /// The text that a chain model recites; empty for others.
@@ -28,6 +30,11 @@ impl Words {
         let words: Self = serde_json::from_str(&text)?;
         ensure!(!words.words.is_empty(), "{} names no words", path.display());
         Ok(words)
+    }
+
+    /// Tokens that an answer in JSON should not hold: between its parts a random model would write spaces for ever.
+    pub(crate) fn special_and_blank(&self) -> Vec<u32> {
+        [self.special.as_slice(), &self.blank].concat()
     }
 
     /// So many words in a row, drawn by `dice`.
@@ -91,7 +98,8 @@ mod tests {
     fn the_same_seed_and_purpose_give_the_same_text() {
         let words = Words {
             vocabulary: 4,
-            special: Vec::new(),
+            special: vec![9],
+            blank: vec![7],
             words: ["amber", "anchor", "badge"].map(str::to_owned).to_vec(),
             chain: String::new(),
         };
@@ -100,6 +108,7 @@ mod tests {
         assert_ne!(draw(1, "prefill"), draw(2, "prefill"));
         assert_ne!(draw(1, "prefill"), draw(1, "decode"));
         assert_eq!(draw(1, "prefill").split(' ').count(), 50);
+        assert_eq!(words.special_and_blank(), [9, 7]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(super) async fn json_schema(client: &Client, round: &Round<'_>) -> anyhow::R
     for at in 0..ANSWERS {
         let ask = round
             .ask(64, 2 * round.sizes.answer, &mut dice)
+            .without(&round.words.special_and_blank())
             .sampled(round.repeat * ANSWERS + at);
         let shaped = client.ask(&ask.clone().shaped(&schema)).await?;
         let free = client.ask(&ask).await?;
