@@ -30,6 +30,10 @@ enum Statistic {
     Median,
     /// 95th percentile over all repeats.
     P95,
+    /// The largest of all repeats: one failure is one too many.
+    Largest,
+    /// The smallest of all repeats.
+    Smallest,
 }
 
 /// One row of the table.
@@ -172,13 +176,16 @@ const ROWS: &[Row] = &[
         own(AtMost(100.0)),
         TOLD,
     ),
-    row(
-        "P11",
-        "KV asked twice over: requests that failed, of 8",
-        "failed_requests",
-        own(AtMost(0.0)),
-        own(AtMost(0.0)),
-    ),
+    Row {
+        statistic: Statistic::Largest,
+        ..row(
+            "P11",
+            "KV asked twice over: requests that failed, of 8",
+            "failed_requests",
+            own(AtMost(0.0)),
+            own(AtMost(0.0)),
+        )
+    },
     row(
         "P12",
         "peak memory after 8 streams, MiB",
@@ -200,13 +207,16 @@ const ROWS: &[Row] = &[
         own(AtMost(0.05)),
         (Compare::Difference, AtMost(0.0)),
     ),
-    row(
-        "P14",
-        "JSON Schema: answers valid or cut at the wished length, part",
-        "schema_valid_or_cut_share",
-        own(AtLeast(1.0)),
-        own(AtLeast(1.0)),
-    ),
+    Row {
+        statistic: Statistic::Smallest,
+        ..row(
+            "P14",
+            "JSON Schema: answers valid or cut at the wished length, part",
+            "schema_valid_or_cut_share",
+            own(AtLeast(1.0)),
+            own(AtLeast(1.0)),
+        )
+    },
     row(
         "P15",
         "copying, times own speed without speculation",
@@ -256,20 +266,26 @@ const ROWS: &[Row] = &[
         ratio(AtMost(1.15)),
         TOLD,
     ),
-    row(
-        "P18",
-        "greedy answers that differ from the peer's: random model",
-        "texts_that_differ",
-        own(AtMost(0.0)),
-        OWN_TOLD,
-    ),
-    row(
-        "P18",
-        "greedy answers that differ from the peer's: canary",
-        "canary_texts_that_differ",
-        own(AtMost(0.0)),
-        OWN_TOLD,
-    ),
+    Row {
+        statistic: Statistic::Largest,
+        ..row(
+            "P18",
+            "greedy answers that differ from the peer's: random model",
+            "texts_that_differ",
+            own(AtMost(0.0)),
+            OWN_TOLD,
+        )
+    },
+    Row {
+        statistic: Statistic::Largest,
+        ..row(
+            "P18",
+            "greedy answers that differ from the peer's: canary",
+            "canary_texts_that_differ",
+            own(AtMost(0.0)),
+            OWN_TOLD,
+        )
+    },
 ];
 
 /// All values of a run: figure, side, repeat.
@@ -300,6 +316,8 @@ impl Figures {
         match row.statistic {
             Statistic::Median => median(&all),
             Statistic::P95 => p95(&all),
+            Statistic::Largest => all.into_iter().reduce(f64::max),
+            Statistic::Smallest => all.into_iter().reduce(f64::min),
         }
     }
 
@@ -323,7 +341,9 @@ impl Figures {
         };
         match row.statistic {
             Statistic::Median => self.of_repeats(row.figure, peer, by),
-            Statistic::P95 => Some(by(self.statistic(row, Side::Ours)?, self.statistic(row, peer)?)),
+            Statistic::P95 | Statistic::Largest | Statistic::Smallest => {
+                Some(by(self.statistic(row, Side::Ours)?, self.statistic(row, peer)?))
+            }
         }
     }
 
@@ -474,6 +494,16 @@ mod tests {
             row.contains("| +5.0 % | <= 8 % | yes | +5.0 % | <= 3 % | no |"),
             "{row}"
         );
+    }
+
+    #[test]
+    fn one_failure_of_many_repeats_is_shown() {
+        let figures = figures_of(
+            "failed_requests",
+            &[(Side::Ours, 0, 0.0), (Side::Ours, 1, 1.0), (Side::Ours, 2, 0.0)],
+        );
+        let row = row_of(&figures, "P11");
+        assert!(row.contains("| 1 | <= 0 | no | 1 | <= 0 | no |"), "{row}");
     }
 
     #[test]
