@@ -28,8 +28,9 @@ pub use draft::Drafter;
 pub use estimate::Notice;
 pub use scheduler::{Figures, Scheduler};
 pub use shape::{
-    AGING_US, ALONE_STEP_TARGET_US, BUSY_STEP_TARGET_US, CHUNK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP,
-    STRICT_CHUNK_TOKENS, Shape, TIER_BLOCK_TOKENS, TIER_PATIENCE_US, TILE_ROWS, TILE_STEP_MAX_US,
+    AGING_US, ALONE_STEP_TARGET_US, BUSY_STEP_TARGET_US, CHUNK_TOKENS_MIN, LONE_STEP_TARGET_US,
+    SAVE_BLOCKS_PER_STEP, STRICT_CHUNK_TOKENS, Shape, TIER_BLOCK_TOKENS, TIER_PATIENCE_US, TILE_ROWS,
+    TILE_STEP_MAX_US,
 };
 pub use step::{
     DraftRoom, Drafts, KvOp, Lane, NoDrafts, Outcome, Part, PartOutcome, Restored, Started, Step,

@@ -7,8 +7,8 @@
 
 use crate::shape::{
     AGING_US, AHEAD_ROWS, AHEAD_SHARE, ALONE_STEP_TARGET_US, BATCH_TURN_STEPS, BUSY_STEP_TARGET_US,
-    CHUNK_TOKENS_MIN, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN, TIER_BLOCK_TOKENS,
-    TIER_PATIENCE_US, TILE_ROWS, TILE_STEP_MAX_US,
+    CHUNK_TOKENS_MIN, LONE_STEP_TARGET_US, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN,
+    TIER_BLOCK_TOKENS, TIER_PATIENCE_US, TILE_ROWS, TILE_STEP_MAX_US,
 };
 use crate::stream::{CacheUse, Class, Phase, Stream};
 use crate::tree::{Match, common_length};
@@ -293,6 +293,8 @@ impl Scheduler {
                 self.cost.foretell(load) + self.ahead_credit_us
             } else if is_awaited {
                 BUSY_STEP_TARGET_US
+            } else if self.streams.len() == 1 {
+                LONE_STEP_TARGET_US
             } else {
                 ALONE_STEP_TARGET_US
             };

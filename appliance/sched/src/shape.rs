@@ -12,6 +12,8 @@ pub const TILE_ROWS: usize = 64;
 pub const TILE_STEP_MAX_US: Micros = 450_000;
 /// How long a step may take while prompts alone are computed: a request that comes in waits for the step's end.
 pub const ALONE_STEP_TARGET_US: Micros = 300_000;
+/// How long a step may take while there is one stream only: large steps are the cheapest.
+pub const LONE_STEP_TARGET_US: Micros = 600_000;
 /// Rows for prompts in each step that has any to compute, whatever the cost model says, so that prefill never starves.
 pub const CHUNK_TOKENS_MIN: usize = 32;
 /// A stream that has not moved for so long goes before shorter and more urgent ones.
