@@ -212,6 +212,16 @@ impl Gateway {
         self.channel.receive().unwrap()
     }
 
+    /// Reads until each of `streams` was taken, and forgets what else came.
+    pub(crate) fn all_accepted(&mut self, streams: impl IntoIterator<Item = u64>) {
+        let mut open: Vec<u64> = streams.into_iter().collect();
+        while !open.is_empty() {
+            if let FromEngine::Accepted { stream, .. } = self.event() {
+                open.retain(|open| *open != stream);
+            }
+        }
+    }
+
     /// Reads until each of `streams` is done.
     pub(crate) fn answers(&mut self, streams: impl IntoIterator<Item = u64>) -> HashMap<u64, Answer> {
         let mut open: Vec<u64> = streams.into_iter().collect();

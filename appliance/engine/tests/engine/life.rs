@@ -258,7 +258,7 @@ fn draining_finishes_what_runs_and_takes_no_more() {
     running.completion_tokens_max = Some(300);
     gateway.generate(running);
     gateway.generate(chat(2, "repeat: x"));
-    gateway.first_token(1);
+    gateway.all_accepted([1, 2]);
     engine
         .supervisor
         .send(&Order::Drain { deadline_ms: 60_000 })
@@ -276,9 +276,9 @@ fn a_stream_that_outlasts_the_drain_is_told() {
     let mut gateway = engine.connect();
     // More than the engine can run to their end meanwhile.
     (1..=30).for_each(|stream| gateway.generate(endless(stream)));
-    gateway.first_token(1);
+    gateway.all_accepted(1..=30);
     engine.supervisor.send(&Order::Drain { deadline_ms: 0 }).unwrap();
-    let answers = gateway.answers(1..=30);
+    let answers = gateway.answers([30]);
     let draining = Finish::Failed {
         code: codes::DRAINING.to_owned(),
     };

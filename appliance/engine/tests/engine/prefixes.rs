@@ -28,8 +28,9 @@ fn the_public_cases_are_answered_the_same_from_the_cache_with_eight_at_a_time() 
     let mut engine = Engine::serving(8, 2048);
     let mut gateway = engine.connect();
     let cases = cases();
-    for pass in 0..2 {
-        for (group, batch) in cases.chunks(42).enumerate() {
+    // Fewer in a group than there are sequences to keep their prefixes.
+    for (group, batch) in cases.chunks(42).enumerate() {
+        for pass in 0..2 {
             let first = u64::try_from(pass * 1000 + group * 100).unwrap();
             for (stream, case) in (first..).zip(batch) {
                 gateway.generate(request(stream, case.prompt.clone()));
@@ -45,8 +46,7 @@ fn the_public_cases_are_answered_the_same_from_the_cache_with_eight_at_a_time() 
         }
     }
     let figures = engine.figures_when_idle();
-    // There are more cases than sequences to keep their prefixes, so some of the second pass are computed again.
-    assert!(figures.cached_tokens * 4 > figures.prompt_tokens, "{figures:?}");
+    assert!(figures.cached_tokens * 3 > figures.prompt_tokens, "{figures:?}");
 }
 
 /// Equal tokens; or, where they part, two tokens that the model finds equally likely to within what rounding does.
