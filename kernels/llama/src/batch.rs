@@ -4,6 +4,7 @@ use std::fmt;
 
 use llama_cpp_sys_2 as sys;
 
+use crate::rows::Rows;
 use crate::vocab::Token;
 
 /// Why a row was not taken.
@@ -39,32 +40,16 @@ pub(crate) struct Limits {
 /// Rows for one [`crate::Context::decode`], each checked when it is pushed.
 pub struct Batch {
     limits: Limits,
-    tokens: Vec<sys::llama_token>,
-    positions: Vec<sys::llama_pos>,
-    sequences: Vec<sys::llama_seq_id>,
-    sequence_counts: Vec<i32>,
-    wants_logits: Vec<i8>,
+    rows: Rows,
     output_count: usize,
-    /// One pointer per row into `sequences`, written just before a call; null-terminated as llama.cpp's own batches.
-    sequence_pointers: Vec<*mut sys::llama_seq_id>,
 }
-
-// SAFETY: the pointers point into `sequences` of the same value, whose heap memory moves with it, and are rewritten
-// before each use.
-unsafe impl Send for Batch {}
 
 impl Batch {
     pub(crate) fn new(limits: Limits) -> Self {
-        let rows = limits.row_count_max;
         Self {
             limits,
-            tokens: Vec::with_capacity(rows),
-            positions: Vec::with_capacity(rows),
-            sequences: Vec::with_capacity(rows),
-            sequence_counts: Vec::with_capacity(rows),
-            wants_logits: Vec::with_capacity(rows),
+            rows: Rows::with_capacity(limits.row_count_max),
             output_count: 0,
-            sequence_pointers: Vec::with_capacity(rows + 1),
         }
     }
 
@@ -80,7 +65,7 @@ impl Batch {
         wants_logits: bool,
     ) -> Result<usize, BatchError> {
         let limits = self.limits;
-        if self.tokens.len() >= limits.row_count_max {
+        if self.len() >= limits.row_count_max {
             return Err(BatchError::Full(limits.row_count_max));
         }
         if wants_logits && self.output_count >= limits.output_count_max {
@@ -97,25 +82,21 @@ impl Batch {
             .then(|| sys::llama_pos::try_from(position).ok())
             .flatten()
             .ok_or(BatchError::BeyondContext(position))?;
-        self.tokens.push(token.raw());
-        self.positions.push(place);
-        self.sequences.push(sequence_id);
-        self.sequence_counts.push(1);
-        self.wants_logits.push(i8::from(wants_logits));
+        self.rows.push(token.raw(), place, sequence_id, wants_logits);
         self.output_count += usize::from(wants_logits);
-        Ok(self.tokens.len() - 1)
+        Ok(self.len() - 1)
     }
 
     /// Rows in it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.rows.len()
     }
 
     /// Whether it has no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.len() == 0
     }
 
     /// Most rows that it takes.
@@ -126,11 +107,7 @@ impl Batch {
 
     /// Removes all rows.
     pub fn clear(&mut self) {
-        self.tokens.clear();
-        self.positions.clear();
-        self.sequences.clear();
-        self.sequence_counts.clear();
-        self.wants_logits.clear();
+        self.rows.clear();
         self.output_count = 0;
     }
 
@@ -139,37 +116,21 @@ impl Batch {
     }
 
     pub(crate) fn rows_with_logits(&self) -> impl Iterator<Item = bool> + '_ {
-        self.wants_logits.iter().map(|wanted| *wanted != 0)
+        self.rows.outputs()
     }
 
     /// Token, position and sequence of each row.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (sys::llama_token, u32, usize)> + '_ {
-        let places = self.positions.iter().zip(&self.sequences);
-        self.tokens
-            .iter()
-            .zip(places)
-            .map(|(token, (position, sequence))| {
-                // Both were made from unsigned numbers in `push`.
-                let position = u32::try_from(*position).unwrap_or(0);
-                (*token, position, usize::try_from(*sequence).unwrap_or(0))
-            })
+        self.rows.iter().map(|(token, position, sequence)| {
+            // Both were made from unsigned numbers in `push`.
+            let position = u32::try_from(position).unwrap_or(0);
+            (token, position, usize::try_from(sequence).unwrap_or(0))
+        })
     }
 
     /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
     pub(crate) fn as_raw(&mut self) -> sys::llama_batch {
-        self.sequence_pointers.clear();
-        self.sequence_pointers
-            .extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
-        self.sequence_pointers.push(std::ptr::null_mut());
-        sys::llama_batch {
-            n_tokens: i32::try_from(self.tokens.len()).unwrap_or(0),
-            token: self.tokens.as_mut_ptr(),
-            embd: std::ptr::null_mut(),
-            pos: self.positions.as_mut_ptr(),
-            n_seq_id: self.sequence_counts.as_mut_ptr(),
-            seq_id: self.sequence_pointers.as_mut_ptr(),
-            logits: self.wants_logits.as_mut_ptr(),
-        }
+        self.rows.as_raw()
     }
 }
 

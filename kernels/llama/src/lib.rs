@@ -17,6 +17,7 @@ mod model;
 mod mtp;
 mod outputs;
 mod pooling;
+mod rows;
 mod sequence;
 mod state;
 mod threads;

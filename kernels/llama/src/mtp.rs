@@ -13,6 +13,7 @@ use llama_cpp_sys_2 as sys;
 use crate::batch::Batch;
 use crate::context::{Context, ContextShape};
 use crate::model::Model;
+use crate::rows::Rows;
 use crate::threads::ThreadPool;
 use crate::vocab::Token;
 
@@ -163,7 +164,7 @@ impl MtpDrafter {
             states.extend_from_slice(unsafe { std::slice::from_raw_parts(state.as_ptr(), self.width) });
         }
         // Each token is paired with the state of the position before it: of the row above, or kept from last time.
-        let mut inputs = Inputs::default();
+        let mut inputs = Rows::default();
         let mut above: Option<(usize, usize)> = None;
         for (row, (token, position, sequence)) in rows.iter().enumerate() {
             let before = match above {
@@ -173,7 +174,7 @@ impl MtpDrafter {
                 _ => self.state_before(*sequence, *position),
             };
             let before = before.ok_or(DraftError::OutOfStep)?.to_vec();
-            inputs.push(*token, *position, *sequence, false, &before);
+            push(&mut inputs, *token, *position, *sequence, false, &before);
             above = Some((row, *sequence));
         }
         self.compute(&mut inputs)?;
@@ -216,9 +217,9 @@ impl MtpDrafter {
             next.push((request.last.raw(), request.position, sequence, state));
         }
         for _ in 0..count {
-            let mut inputs = Inputs::default();
+            let mut inputs = Rows::default();
             for (token, position, sequence, state) in &next {
-                inputs.push(*token, *position, *sequence, true, state);
+                push(&mut inputs, *token, *position, *sequence, true, state);
             }
             self.compute(&mut inputs)?;
             for (row, (place, draft)) in next.iter_mut().zip(&mut drafts).enumerate() {
@@ -275,7 +276,7 @@ impl MtpDrafter {
         state_of(&tail.states, self.width, usize::try_from(index).ok()?)
     }
 
-    fn compute(&mut self, inputs: &mut Inputs) -> Result<(), DraftError> {
+    fn compute(&mut self, inputs: &mut Rows) -> Result<(), DraftError> {
         let batch = inputs.as_raw();
         let turn = self.threads.turn();
         // SAFETY: the context is alive and used by nobody else. The batch is borrowed until return; its tokens are of
@@ -336,52 +337,17 @@ impl fmt::Debug for MtpDrafter {
     }
 }
 
-/// Rows with a token and a state each.
-#[derive(Default)]
-struct Inputs {
-    tokens: Vec<sys::llama_token>,
-    states: Vec<f32>,
-    positions: Vec<sys::llama_pos>,
-    sequences: Vec<sys::llama_seq_id>,
-    counts: Vec<i32>,
-    outputs: Vec<i8>,
-    pointers: Vec<*mut sys::llama_seq_id>,
-}
-
-impl Inputs {
-    fn push(
-        &mut self,
-        token: sys::llama_token,
-        position: u32,
-        sequence: usize,
-        wants_logits: bool,
-        state: &[f32],
-    ) {
-        self.tokens.push(token);
-        self.states.extend_from_slice(state);
-        // Both were checked when the batch or the request was made.
-        self.positions
-            .push(sys::llama_pos::try_from(position).unwrap_or(sys::llama_pos::MAX));
-        self.sequences
-            .push(sys::llama_seq_id::try_from(sequence).unwrap_or(0));
-        self.counts.push(1);
-        self.outputs.push(i8::from(wants_logits));
-    }
-
-    /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
-    fn as_raw(&mut self) -> sys::llama_batch {
-        self.pointers.clear();
-        self.pointers
-            .extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
-        self.pointers.push(std::ptr::null_mut());
-        sys::llama_batch {
-            n_tokens: i32::try_from(self.tokens.len()).unwrap_or(0),
-            token: self.tokens.as_mut_ptr(),
-            embd: self.states.as_mut_ptr(),
-            pos: self.positions.as_mut_ptr(),
-            n_seq_id: self.counts.as_mut_ptr(),
-            seq_id: self.pointers.as_mut_ptr(),
-            logits: self.outputs.as_mut_ptr(),
-        }
-    }
+/// Adds a row with its state. Position and sequence were checked when the batch or the request was made.
+fn push(
+    inputs: &mut Rows,
+    token: sys::llama_token,
+    position: u32,
+    sequence: usize,
+    gives_output: bool,
+    state: &[f32],
+) {
+    let position = sys::llama_pos::try_from(position).unwrap_or(sys::llama_pos::MAX);
+    let sequence = sys::llama_seq_id::try_from(sequence).unwrap_or(0);
+    inputs.push(token, position, sequence, gives_output);
+    inputs.push_state(state);
 }

@@ -9,6 +9,7 @@ use llama_cpp_sys_2 as sys;
 use crate::backend::initialise;
 use crate::context::ContextError;
 use crate::model::Model;
+use crate::rows::Rows;
 use crate::threads::ThreadPool;
 use crate::vocab::Token;
 
@@ -161,7 +162,7 @@ impl PooledContext {
     /// # Errors
     /// Every [`PooledError`].
     pub fn compute(&mut self, texts: &[&[Token]]) -> Result<Vec<Vec<f32>>, PooledError> {
-        let mut rows = Rows::of(texts, self.shape, &self.model)?;
+        let mut rows = rows_of(texts, self.shape, &self.model)?;
         // SAFETY: the context is alive; null (a model without a KV cache) is asked for below.
         let memory = unsafe { sys::llama_get_memory(self.raw.as_ptr()) };
         if !memory.is_null() {
@@ -171,7 +172,7 @@ impl PooledContext {
         let batch = rows.as_raw();
         let turn = self.threads.turn();
         // SAFETY: the context is alive and used by nobody else. The batch is borrowed until return; tokens, sequences
-        // and counts were checked against the shape in `Rows::of`, which is what llama.cpp would abort on.
+        // and counts were checked against the shape in `rows_of`, which is what llama.cpp would abort on.
         let status = unsafe { sys::llama_decode(self.raw.as_ptr(), batch) };
         drop(turn);
         if status != 0 {
@@ -209,71 +210,34 @@ impl fmt::Debug for PooledContext {
     }
 }
 
-/// All texts as one batch: text `i` is sequence `i`, and each row asks for output.
-struct Rows {
-    tokens: Vec<sys::llama_token>,
-    positions: Vec<sys::llama_pos>,
-    sequences: Vec<sys::llama_seq_id>,
-    counts: Vec<i32>,
-    outputs: Vec<i8>,
-    pointers: Vec<*mut sys::llama_seq_id>,
-}
-
-impl Rows {
-    fn of(texts: &[&[Token]], shape: PooledShape, model: &Model) -> Result<Self, PooledError> {
-        let text_count_max = usize::try_from(shape.text_count).unwrap_or(0);
-        let token_count_max = usize::try_from(shape.batch_tokens).unwrap_or(0);
-        let trained = usize::try_from(model.trained_context_tokens()).unwrap_or(0);
-        if texts.len() > text_count_max {
-            return Err(PooledError::TooManyTexts(texts.len()));
-        }
-        let count: usize = texts.iter().map(|text| text.len()).sum();
-        if count > token_count_max {
-            return Err(PooledError::TooLong(count));
-        }
-        if texts.is_empty() || texts.iter().any(|text| text.is_empty()) {
-            return Err(PooledError::Empty);
-        }
-        if let Some(text) = texts.iter().find(|text| trained > 0 && text.len() > trained) {
-            return Err(PooledError::TooLong(text.len()));
-        }
-        let mut rows = Self {
-            tokens: Vec::with_capacity(count),
-            positions: Vec::with_capacity(count),
-            sequences: Vec::with_capacity(count),
-            counts: vec![1; count],
-            outputs: vec![1; count],
-            pointers: Vec::with_capacity(count.saturating_add(1)),
-        };
-        for (sequence, text) in (0..).zip(texts) {
-            for (position, token) in (0..).zip(*text) {
-                if token.id() >= model.vocab_size() {
-                    return Err(PooledError::NoSuchToken(token.id()));
-                }
-                rows.tokens.push(token.raw());
-                rows.positions.push(position);
-                rows.sequences.push(sequence);
+/// All texts as one batch: text `i` is sequence `i`, and each row gives output.
+fn rows_of(texts: &[&[Token]], shape: PooledShape, model: &Model) -> Result<Rows, PooledError> {
+    let text_count_max = usize::try_from(shape.text_count).unwrap_or(0);
+    let token_count_max = usize::try_from(shape.batch_tokens).unwrap_or(0);
+    let trained = usize::try_from(model.trained_context_tokens()).unwrap_or(0);
+    if texts.len() > text_count_max {
+        return Err(PooledError::TooManyTexts(texts.len()));
+    }
+    let count: usize = texts.iter().map(|text| text.len()).sum();
+    if count > token_count_max {
+        return Err(PooledError::TooLong(count));
+    }
+    if texts.is_empty() || texts.iter().any(|text| text.is_empty()) {
+        return Err(PooledError::Empty);
+    }
+    if let Some(text) = texts.iter().find(|text| trained > 0 && text.len() > trained) {
+        return Err(PooledError::TooLong(text.len()));
+    }
+    let mut rows = Rows::with_capacity(count);
+    for (sequence, text) in (0..).zip(texts) {
+        for (position, token) in (0..).zip(*text) {
+            if token.id() >= model.vocab_size() {
+                return Err(PooledError::NoSuchToken(token.id()));
             }
-        }
-        Ok(rows)
-    }
-
-    /// The batch in llama.cpp's form. Its pointers are good until `self` changes.
-    fn as_raw(&mut self) -> sys::llama_batch {
-        self.pointers.clear();
-        self.pointers
-            .extend(self.sequences.iter_mut().map(|sequence| &raw mut *sequence));
-        self.pointers.push(std::ptr::null_mut());
-        sys::llama_batch {
-            n_tokens: i32::try_from(self.tokens.len()).unwrap_or(0),
-            token: self.tokens.as_mut_ptr(),
-            embd: std::ptr::null_mut(),
-            pos: self.positions.as_mut_ptr(),
-            n_seq_id: self.counts.as_mut_ptr(),
-            seq_id: self.pointers.as_mut_ptr(),
-            logits: self.outputs.as_mut_ptr(),
+            rows.push(token.raw(), position, sequence, true);
         }
     }
+    Ok(rows)
 }
 
 fn pooling_of(raw: sys::llama_pooling_type) -> Option<Pooling> {
