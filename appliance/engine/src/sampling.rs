@@ -150,8 +150,9 @@ impl Sampler {
                 },
             );
         }
-        // Just found or put there.
-        self.changed.get_mut(place).unwrap_or_else(|| unreachable!())
+        self.changed
+            .get_mut(place)
+            .unwrap_or_else(|| unreachable!("just found or put there"))
     }
 
     fn delta(&self, change: &Change) -> f32 {

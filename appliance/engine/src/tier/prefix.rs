@@ -34,12 +34,6 @@ impl Shape {
         Self(stream.finish())
     }
 
-    /// From a digest that covers all of it.
-    #[must_use]
-    pub const fn from_digest(digest: Sha256) -> Self {
-        Self(digest)
-    }
-
     pub(super) const fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
