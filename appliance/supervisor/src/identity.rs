@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jingui_audit::Signer;
 use jingui_trust::Secret;
@@ -65,12 +65,19 @@ impl Identity {
     }
 }
 
-/// Public keys of the vendors whose packages are accepted: every `*.pem` of the folder.
+/// Public keys of the vendors whose packages are accepted: every `*.pem` of the folders.
 ///
 /// # Errors
 /// When a file there is no P-256 public key: a box that cannot read its trust says so instead of trusting less.
-pub(crate) fn vendors(folder: &Path) -> io::Result<TrustStore> {
+pub(crate) fn vendors(folders: &[PathBuf]) -> io::Result<TrustStore> {
     let mut keys = Vec::new();
+    for folder in folders {
+        read_vendors(folder, &mut keys)?;
+    }
+    Ok(TrustStore::new(keys))
+}
+
+fn read_vendors(folder: &Path, keys: &mut Vec<VendorPublicKey>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != "pem") {
@@ -83,7 +90,7 @@ pub(crate) fn vendors(folder: &Path) -> io::Result<TrustStore> {
         // `read_text` cuts the last newline, which belongs to the key's text.
         keys.push(VendorPublicKey::from_pem(&format!("{text}\n")).map_err(|_| invalid("no vendor key"))?);
     }
-    Ok(TrustStore::new(keys))
+    Ok(())
 }
 
 /// A new code for the first-boot ceremony, for example `7KQM-2XHB-R9CF-WT4P`: 77 bits.
@@ -226,8 +233,11 @@ mod tests {
         let public = key.public_key().unwrap();
         fs::write(folder.path().join("v.pem"), public.to_pem()).unwrap();
         fs::write(folder.path().join("notes.txt"), "not a key").unwrap();
-        assert!(vendors(folder.path()).unwrap().find(&public.hint()).is_some());
+        let other = tempfile::tempdir().unwrap();
+        let both = [other.path().to_owned(), folder.path().to_owned()];
+        assert!(vendors(&both[..1]).unwrap().find(&public.hint()).is_none());
+        assert!(vendors(&both).unwrap().find(&public.hint()).is_some());
         fs::write(folder.path().join("w.pem"), "not a key").unwrap();
-        assert!(vendors(folder.path()).is_err());
+        assert!(vendors(&both).is_err());
     }
 }

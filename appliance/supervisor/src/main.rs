@@ -1,6 +1,6 @@
 //! The supervisor: trust, models, workers, admins; the only writer of the audit log.
 //!
-//! Started with `jingui-supervisor --state DIR --port N --bind ADDR [--stop-when-stdin-closes]`. It holds every key and starts all other
+//! Started with `jingui-supervisor --state DIR --port N --bind ADDR [--stop-when-stdin-closes] [--image]`. It holds every key and starts all other
 //! processes; it parses nothing that is not verified, links no HTTP, SQL, async runtime or C++, and waits for nobody.
 //! [`boot`] below is its start, step by step; `supervisor.rs` is its loop.
 
@@ -87,9 +87,9 @@ fn boot(options: Options) -> anyhow::Result<()> {
     let log = AuditLog::closed(&state.audit(), &state.trust(), signer.vkey().clone());
     let people = People::open(&state.people()).context("accounts")?;
     let setup_code = state.setup_code_for(people.is_set_up()).context("setup code")?;
-    let models = ModelStore::open(&state, identity.store_key).context("model store")?;
+    let models = ModelStore::open(&state, identity.store_key, &options.vendors).context("model store")?;
     let tiers = Tiers::open(state.cache()).context("cache")?;
-    let programs = Programs::beside_ours().context("programs")?;
+    let programs = Programs::beside_ours(options.ground).context("programs")?;
     let listener = options
         .listen()
         .map_err(|error| coded("system.address.taken", error))?;

@@ -61,7 +61,7 @@ pub(crate) struct ModelStore {
 struct Places {
     models: PathBuf,
     incoming: PathBuf,
-    vendors: PathBuf,
+    vendors: Vec<PathBuf>,
     floors: PathBuf,
     chunks: ChunkShelf,
 }
@@ -153,12 +153,15 @@ struct Known {
 }
 
 impl ModelStore {
-    /// Opens the store and removes what an interrupted import left behind.
-    pub(crate) fn open(state: &StateFolder, key: [u8; 32]) -> io::Result<Self> {
+    /// Opens the store and removes what an interrupted import left behind. Keys in `vendors` are trusted besides those
+    /// of the state.
+    pub(crate) fn open(state: &StateFolder, key: [u8; 32], vendors: &[PathBuf]) -> io::Result<Self> {
         let places = Places {
             models: state.models(),
             incoming: state.incoming(),
-            vendors: state.vendors(),
+            vendors: std::iter::once(state.vendors())
+                .chain(vendors.iter().cloned())
+                .collect(),
             floors: state.trust().join("floors.json"),
             chunks: ChunkShelf::new(&state.chunks(), key),
         };

@@ -18,8 +18,12 @@ pub(crate) const EXIT_UNAVAILABLE: u8 = 4;
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 const PORT_DEFAULT: u16 = 8443;
-const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes]; for measuring \
-     only: [--engine-threads N] [--engine-streams N] [--engine-context-tokens N] [--engine-kv-tokens N]";
+const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes] [--image] \
+     [--vendors DIR]... [--factory DIR]...; for measuring only: [--engine-threads N] [--engine-streams N] \
+     [--engine-context-tokens N] [--engine-kv-tokens N]";
+
+/// Most folders of one kind that the command line may name.
+const FOLDERS_MAX: usize = 8;
 
 /// What the supervisor was started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +36,23 @@ pub(crate) struct Options {
     pub(crate) bind: IpAddr,
     /// Stop in order when standard input ends: whoever started us is gone.
     pub(crate) stop_when_stdin_closes: bool,
+    /// What the supervisor stands on.
+    pub(crate) ground: Ground,
+    /// Folders of vendor keys that are trusted besides those of the state.
+    pub(crate) vendors: Vec<PathBuf>,
+    /// Folders whose subfolders are packages that the box takes in by itself.
+    pub(crate) factory: Vec<PathBuf>,
     /// How to load a model, where somebody who measures says so; the memory plan refuses what does not fit all the same.
     pub(crate) wishes: Wishes,
+}
+
+/// What the supervisor stands on, as whoever started it says. What is really so is measured ([`crate::platform`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ground {
+    /// Any Linux: walls that the machine refuses are left away, and status says which.
+    DeveloperMachine,
+    /// The sealed image: every wall is required, and the state must be the mounted, encrypted one.
+    Image,
 }
 
 /// The command line is not understood.
@@ -49,6 +68,9 @@ impl Options {
             port: PORT_DEFAULT,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             stop_when_stdin_closes: false,
+            ground: Ground::DeveloperMachine,
+            vendors: Vec::new(),
+            factory: Vec::new(),
             wishes: Wishes::default(),
         };
         let mut arguments = arguments;
@@ -63,6 +85,9 @@ impl Options {
                 Some("--port") => options.port = parse(&value()?)?,
                 Some("--bind") => options.bind = parse(&value()?)?,
                 Some("--stop-when-stdin-closes") => options.stop_when_stdin_closes = true,
+                Some("--image") => options.ground = Ground::Image,
+                Some("--vendors") => add_folder(&mut options.vendors, value()?)?,
+                Some("--factory") => add_folder(&mut options.factory, value()?)?,
                 Some("--engine-threads") => options.wishes.thread_count = Some(parse(&value()?)?),
                 Some("--engine-streams") => options.wishes.stream_count = Some(parse(&value()?)?),
                 Some("--engine-context-tokens") => {
@@ -87,6 +112,14 @@ impl Options {
             }
         }
     }
+}
+
+fn add_folder(folders: &mut Vec<PathBuf>, folder: OsString) -> Result<(), UsageFault> {
+    if folders.len() == FOLDERS_MAX {
+        return Err(UsageFault(format!("{folder:?} is one folder too many")));
+    }
+    folders.push(folder.into());
+    Ok(())
 }
 
 fn parse<T: std::str::FromStr>(value: &OsString) -> Result<T, UsageFault> {
@@ -143,12 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn the_image_names_its_ground_its_vendors_and_its_factory_packages() {
+        let words = "--image --vendors /v --factory /a --factory /b";
+        let options = parse_words(&words.split(' ').collect::<Vec<_>>()).unwrap();
+        assert_eq!(options.ground, Ground::Image);
+        assert_eq!(options.vendors, [PathBuf::from("/v")]);
+        assert_eq!(options.factory, [PathBuf::from("/a"), PathBuf::from("/b")]);
+        assert_eq!(parse_words(&[]).unwrap().ground, Ground::DeveloperMachine);
+        let many = |count: usize| parse_words(&["--factory", "/a"].repeat(count));
+        assert!(many(FOLDERS_MAX).is_ok());
+        many(FOLDERS_MAX + 1).unwrap_err();
+    }
+
+    #[test]
     fn anything_else_is_a_usage_fault() {
         for words in [
             &["--port"][..],
             &["--port", "65536"],
             &["--bind", "host"],
             &["--verbose"],
+            &["--vendors"],
+            &["--factory"],
             &["--engine-streams", "0"],
             &["--engine-threads", "all"],
             &["x"],

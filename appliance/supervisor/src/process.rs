@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Generation, WorkerRole};
 use crate::lifecycle::Why;
+use crate::options::Ground;
 use crate::outbox::{Outbox, Stuck};
 
 /// Host user and group of the gateway; nothing else on the host uses it.
@@ -34,9 +35,12 @@ const SUPERVISOR_FD: RawFd = 3;
 const _: () = assert!(SUPERVISOR_FD == jingui_ipc::gateway::CONTROL_FD);
 const _: () = assert!(SUPERVISOR_FD == jingui_ipc::engine::SUPERVISOR_FD);
 
-/// Where the programs lie: beside our own.
+/// Where the programs lie, beside our own, and which walls they are started behind.
 #[derive(Debug, Clone)]
-pub(crate) struct Programs(PathBuf);
+pub(crate) struct Programs {
+    folder: PathBuf,
+    strictness: Strictness,
+}
 
 /// What a process is started with.
 #[derive(Debug)]
@@ -95,17 +99,24 @@ impl WorkerRole {
 }
 
 impl Programs {
-    /// The folder of our own executable.
-    pub(crate) fn beside_ours() -> io::Result<Self> {
+    /// The folder of our own executable. In the image every wall is required; a developer's machine may refuse
+    /// namespaces, and status then lists what is missing.
+    pub(crate) fn beside_ours(ground: Ground) -> io::Result<Self> {
         let ours = std::env::current_exe()?;
         let folder = ours
             .parent()
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Self(folder.to_owned()))
+        Ok(Self {
+            folder: folder.to_owned(),
+            strictness: match ground {
+                Ground::DeveloperMachine => Strictness::AllowMissing,
+                Ground::Image => Strictness::Require,
+            },
+        })
     }
 
     fn open(&self, role: WorkerRole) -> Result<OwnedFd, StartFailure> {
-        let path = self.0.join(role.program());
+        let path = self.folder.join(role.program());
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(OFlag::O_PATH.bits())
@@ -134,8 +145,7 @@ impl Process {
         let identity = Identity::best(role.user(), role.user());
         let mut launch = Launch::new(programs.open(role)?, name, identity);
         launch.descriptors = descriptors;
-        // A developer's machine may refuse namespaces; status then lists what is missing.
-        launch.strictness = Strictness::AllowMissing;
+        launch.strictness = programs.strictness;
         let child = jingui_jail::launch(launch)?;
         let outbox = Outbox::start(&ours, role.name())?;
         let socket = ours.try_clone()?;

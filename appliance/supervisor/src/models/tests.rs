@@ -51,7 +51,7 @@ fn staged(state: &StateFolder, package: u8, security_version: u64) -> Staged {
 fn open() -> (tempfile::TempDir, StateFolder, ModelStore) {
     let folder = tempfile::tempdir().unwrap();
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state, [7; 32]).unwrap();
+    let store = ModelStore::open(&state, [7; 32], &[]).unwrap();
     (folder, state, store)
 }
 
@@ -83,7 +83,7 @@ fn store_choice_and_floor_survive_a_restart() {
     store.store(staged(&state, 1, 7), false).unwrap();
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state, [7; 32]).unwrap();
+    let store = ModelStore::open(&state, [7; 32], &[]).unwrap();
     assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])));
     assert_eq!(store.facts()[0].security_version, 7);
     assert_eq!(floor_of(&store.floors, &name()), SecurityVersion::new(7));
@@ -134,7 +134,7 @@ fn what_an_interrupted_import_left_is_gone_after_a_start() {
     staged(&state, 1, 1);
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    let store = ModelStore::open(&state, [7; 32]).unwrap();
+    let store = ModelStore::open(&state, [7; 32], &[]).unwrap();
     assert_eq!(fs::read_dir(state.incoming()).unwrap().count(), 0);
     assert!(store.facts().is_empty());
 }
@@ -148,7 +148,7 @@ fn facts_without_their_package_are_not_listed() {
     fs::write(path, serde_json::to_vec(&facts()).unwrap()).unwrap();
     drop((store, state));
     let state = StateFolder::open(folder.path()).unwrap();
-    assert!(ModelStore::open(&state, [7; 32]).unwrap().facts().is_empty());
+    assert!(ModelStore::open(&state, [7; 32], &[]).unwrap().facts().is_empty());
 }
 
 type Obstacle = (&'static str, fn(&StateFolder));
@@ -213,7 +213,7 @@ fn a_store_that_fails_at_any_step_keeps_the_old_model_and_takes_the_new_one_at_t
             fs::write(folder.path().join("models/active"), &active).unwrap();
         }
         let state = StateFolder::open(folder.path()).unwrap();
-        let mut store = ModelStore::open(&state, [7; 32]).unwrap();
+        let mut store = ModelStore::open(&state, [7; 32], &[]).unwrap();
         assert_eq!(store.active(), Some(Sha256::from_bytes([1; 32])), "{step}");
         assert_eq!(take(&state, &mut store).unwrap(), Choice::Switch, "{step}");
         assert_eq!(store.active(), Some(Sha256::from_bytes([2; 32])), "{step}");
