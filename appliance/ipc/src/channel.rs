@@ -53,6 +53,15 @@ impl Channel {
         }
     }
 
+    /// As [`Channel::new`], for a peer from which no message above `bytes_max` is taken.
+    #[must_use]
+    pub fn bounded(socket: UnixStream, bytes_max: usize) -> Self {
+        Self {
+            decoder: Decoder::bounded(bytes_max),
+            ..Self::new(socket)
+        }
+    }
+
     /// A second handle on the same socket, for a thread that only sends.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ const LENGTH_BYTES: usize = 4;
 /// Why bytes from a peer are not a message of ours. The conversation ends with it.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
-    /// The announced length is above [`FRAME_BYTES_MAX`].
-    #[error("a frame of {announced} bytes is longer than {FRAME_BYTES_MAX}")]
+    /// The announced length is above [`FRAME_BYTES_MAX`], or above the smaller bound of this conversation.
+    #[error("a frame of {announced} bytes is longer than this conversation has")]
     TooLong {
         /// Length that the peer announced, in bytes.
         announced: usize,
@@ -44,10 +44,17 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 }
 
 /// Cuts a stream of bytes into messages. Holds at most one unfinished frame and what was pushed behind it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
     read: usize,
+    bytes_max: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::bounded(FRAME_BYTES_MAX)
+    }
 }
 
 impl Decoder {
@@ -55,6 +62,16 @@ impl Decoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// As [`Decoder::new`], for a conversation whose messages have at most that many bytes.
+    #[must_use]
+    pub fn bounded(bytes_max: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            read: 0,
+            bytes_max: bytes_max.min(FRAME_BYTES_MAX),
+        }
     }
 
     /// Adds bytes as they came from the peer.
@@ -80,7 +97,7 @@ impl Decoder {
             return Ok(None);
         };
         let announced = u32::from_le_bytes(*head) as usize;
-        if announced > FRAME_BYTES_MAX {
+        if announced > self.bytes_max {
             return Err(FrameError::TooLong { announced });
         }
         let Some(body) = rest.get(..announced) else {
@@ -138,6 +155,15 @@ mod tests {
         let mut decoder = Decoder::new();
         decoder.push(&u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_le_bytes());
         assert!(matches!(decoder.next::<u8>(), Err(FrameError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_bounded_conversation_has_its_own_longest_frame() {
+        for (length, is_taken) in [(16, true), (17, false)] {
+            let mut decoder = Decoder::bounded(16);
+            decoder.push(&u32::to_le_bytes(length));
+            assert_eq!(decoder.next::<u8>().is_ok(), is_taken, "{length}");
+        }
     }
 
     #[test]
