@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod network;
 pub mod screen;
 pub mod status;
+pub mod storage;
 
 pub use channel::{Channel, ChannelError};
 pub use frame::{Decoder, FRAME_BYTES_MAX, FrameError, encode};
