@@ -17,7 +17,9 @@ pub const AREAS: &[(&str, &str)] = &[
     ("engine", include_str!("../catalogue/engine.json")),
     ("guarantee", include_str!("../catalogue/guarantee.json")),
     ("model", include_str!("../catalogue/model.json")),
+    ("storage", include_str!("../catalogue/storage.json")),
     ("system", include_str!("../catalogue/system.json")),
+    ("update", include_str!("../catalogue/update.json")),
 ];
 
 /// Areas of phrases, each with its file: name and text.

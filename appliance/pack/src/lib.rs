@@ -22,6 +22,7 @@ pub mod refusal;
 pub mod release;
 pub mod sign;
 pub mod statement;
+pub mod update;
 
 pub use chunks::Chunks;
 pub use codes::CODES;

@@ -9,6 +9,7 @@
 pub mod aead;
 pub mod chunk;
 pub mod digest;
+pub mod image_key;
 pub mod log_key;
 pub mod mac;
 pub mod password;

@@ -12,8 +12,8 @@ use crate::digest::Sha256;
 use crate::random::RandomFailure;
 use crate::secret::Secret;
 
-const PRIVATE_LABEL: &str = "PRIVATE KEY";
-const PUBLIC_LABEL: &str = "PUBLIC KEY";
+pub(crate) const PRIVATE_LABEL: &str = "PRIVATE KEY";
+pub(crate) const PUBLIC_LABEL: &str = "PUBLIC KEY";
 /// Longest PEM text that is looked at; a P-256 key needs less than 300 bytes.
 const PEM_BYTES_MAX: usize = 4096;
 const PEM_LINE_CHARACTERS: usize = 64;
@@ -158,7 +158,7 @@ impl VendorPublicKey {
     }
 }
 
-fn pem_of(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem_of(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
     for (index, character) in body.chars().enumerate() {
@@ -171,7 +171,7 @@ fn pem_of(label: &str, der: &[u8]) -> String {
     text
 }
 
-fn der_of(label: &str, text: &str) -> Result<Vec<u8>, KeyRefusal> {
+pub(crate) fn der_of(label: &str, text: &str) -> Result<Vec<u8>, KeyRefusal> {
     if text.len() > PEM_BYTES_MAX {
         return Err(KeyRefusal::NotPem);
     }
