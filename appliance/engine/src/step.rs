@@ -113,6 +113,7 @@ impl StepLoop {
     #[must_use]
     pub fn new(loaded: Loaded, commands: Receiver<Command>, interrupt: Interrupt, pulse: Pulse) -> Self {
         let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let has_tiers = loaded.tiers.is_any() && loaded.context.is_divisible();
         let shape = Shape {
             running_max: size(loaded.stream_count),
             sequence_count: loaded.pool_sequences,
@@ -122,7 +123,8 @@ impl StepLoop {
             context_tokens: size(loaded.stream_context_tokens),
             waiting_max: WAITING_COUNT_MAX,
             waiting_per_tenant_max: WAITING_PER_TENANT_MAX,
-            has_tiers: loaded.tiers.is_any() && loaded.context.is_divisible(),
+            has_tiers,
+            idle_leaves: has_tiers && loaded.tiers.bytes_max() >= loaded.context.memory().kv,
         };
         Self {
             scheduler: Scheduler::new(shape),

@@ -147,6 +147,13 @@ impl Tiers {
         self.shelf.host_limit() > 0 || self.disk.is_some()
     }
 
+    /// Most bytes of blocks, in memory and on disk.
+    #[must_use]
+    pub const fn bytes_max(&self) -> u64 {
+        let disk = if self.disk.is_some() { self.disk_bytes_max } else { 0 };
+        self.shelf.host_limit().saturating_add(disk)
+    }
+
     /// Leading whole blocks of `prefix` that are there. Times [`BLOCK_TOKENS`] it is the tokens that need not be
     /// computed; the last token of a prompt always must, so ask with the prompt less one token.
     #[must_use]

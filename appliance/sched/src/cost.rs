@@ -206,6 +206,17 @@ impl CostModel {
         micros(row + attended + step * real(rows) / 256.0)
     }
 
+    /// What attending to so many cells costs, counted once for each row.
+    #[must_use]
+    pub fn attention(&self, attended: usize) -> Micros {
+        let load = Load {
+            attended,
+            ..Load::default()
+        };
+        let [_, _, _, attended] = self.weighted(load);
+        micros(attended)
+    }
+
     fn weighted(&self, load: Load) -> Vector {
         let mut parts = load.by_prior();
         for (part, factor) in parts.iter_mut().zip(self.factors) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::shape::{DECODE_WEIGHT, TIER_BLOCK_TOKENS};
+use crate::shape::{DECODE_WEIGHT, IDLE_US, TIER_BLOCK_TOKENS};
 use crate::stream::{CacheUse, Phase, Refusal, Stream, Submission};
 use crate::strict::StrictLane;
 use crate::tenant::{BEHIND_ROWS_MAX, MEMORY_US, REMEMBERED_MAX, Tenant};
@@ -76,6 +76,8 @@ pub struct Scheduler {
     pub(crate) completion_mean: f64,
     /// Time that prompts of tenants which have had more may take.
     pub(crate) ahead_credit_us: Micros,
+    /// The step before had rows of tokens alone, so that prompts come next.
+    pub(crate) is_prompts_turn: bool,
     /// The latest time that was given.
     pub(crate) clock: Micros,
     next_number: u64,
@@ -102,6 +104,7 @@ impl Scheduler {
             figures: Figures::default(),
             completion_mean: COMPLETION_PRIOR,
             ahead_credit_us: 0,
+            is_prompts_turn: false,
             clock: 0,
             next_number: 0,
         }
@@ -438,20 +441,39 @@ impl Scheduler {
             let Some(tail) = self.least_worth(now) else {
                 unreachable!("what was promised to streams is there or cached");
             };
-            let gone = tail.length.min((cells - free).max(EVICT_CELLS_MIN));
-            let keep = tail.start + tail.length - gone;
-            if keep == 0 {
-                self.drop_sequence(tail.sequence);
-            } else {
-                self.tree.truncate(tail.sequence, keep);
-                self.saves
-                    .retain(|job| job.sequence != tail.sequence || job.end * TIER_BLOCK_TOKENS <= keep);
-                self.ops.push(KvOp::Forget {
-                    sequence: tail.sequence,
-                    from: keep,
-                });
-            }
+            self.cut_tail(tail, tail.length.min((cells - free).max(EVICT_CELLS_MIN)));
         }
+    }
+
+    /// Frees what nobody has asked for in a while and the tiers can give back.
+    pub(crate) fn let_idle_go(&mut self, now: Micros) {
+        if !self.shape.idle_leaves {
+            return;
+        }
+        loop {
+            let idle = self.tree.tails().find(|tail| {
+                let is_idle = now.saturating_sub(tail.used_at) > IDLE_US && !tail.is_pinned;
+                is_idle && !self.saves.iter().any(|job| job.sequence == tail.sequence)
+            });
+            let Some(tail) = idle else { return };
+            self.cut_tail(tail, tail.length);
+        }
+    }
+
+    /// Frees so many cells at the end of a cached sequence.
+    fn cut_tail(&mut self, tail: Tail, cells: usize) {
+        let keep = tail.start + tail.length - cells;
+        if keep == 0 {
+            self.drop_sequence(tail.sequence);
+            return;
+        }
+        self.tree.truncate(tail.sequence, keep);
+        self.saves
+            .retain(|job| job.sequence != tail.sequence || job.end * TIER_BLOCK_TOKENS <= keep);
+        self.ops.push(KvOp::Forget {
+            sequence: tail.sequence,
+            from: keep,
+        });
     }
 
     /// The end of the cached prefix whose cells are worth least: what computing them again costs, times how often they

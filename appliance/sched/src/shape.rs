@@ -24,6 +24,10 @@ pub const STRICT_CHUNK_TOKENS: usize = 64;
 pub const TIER_BLOCK_TOKENS: usize = 128;
 /// How long a stream waits for its blocks from the tiers before it computes them.
 pub const TIER_PATIENCE_US: Micros = 2_000_000;
+/// A cached prefix that nobody has asked for in so long leaves the pool for the tiers: attention looks at each cell in
+/// use for each row, whoever it belongs to. (24k cells of others cost a lone stream a quarter of its speed, and the
+/// beginning of a prompt nearly half, with nine layers of 1,024.)
+pub const IDLE_US: Micros = 30_000_000;
 /// Blocks handed to the tiers between two steps.
 pub const SAVE_BLOCKS_PER_STEP: usize = 1;
 
@@ -71,6 +75,8 @@ pub struct Shape {
     pub waiting_per_tenant_max: usize,
     /// Whether there are tiers that take computed blocks.
     pub has_tiers: bool,
+    /// Whether idle prefixes leave the pool after [`IDLE_US`]: when the tiers hold as much as the pool.
+    pub idle_leaves: bool,
 }
 
 impl Shape {

@@ -7,7 +7,7 @@
 //!
 //! Roots are never shared between tenants, and tokens are compared one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shape::NODE_COUNT_MAX;
 use crate::{Micros, SequenceId, Token};
@@ -352,6 +352,13 @@ impl Tree {
                 .map(|id| self.at(id).tokens.len())
                 .sum()
         })
+    }
+
+    /// Cells that these sequences hold together; those that several of them share count once.
+    pub(crate) fn cells_of_all(&self, sequences: impl Iterator<Item = SequenceId>) -> usize {
+        let ends = sequences.filter_map(|sequence| self.ends.get(&sequence));
+        let nodes: BTreeSet<NodeId> = ends.flat_map(|end| self.path(end.node)).collect();
+        nodes.into_iter().map(|id| self.at(id).tokens.len()).sum()
     }
 
     /// Cached sequences.

@@ -66,11 +66,11 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Maps the GGUF file behind `weights` and makes its tensors usable.
+    /// Reads the GGUF file behind `weights` and makes its tensors usable.
     ///
-    /// The file is read and mapped through this one descriptor, from its first byte; nothing is opened by name. The
-    /// map stays shared and read-only; where the CPU has a better layout for a quantised tensor, that tensor is
-    /// repacked into private memory, all others are used in place. `progress` gets values from 0 to 1 on this thread
+    /// The file is read through this one descriptor, from its first byte; nothing is opened by name. All tensors come into
+    /// private memory, quantised ones in the layout that this CPU computes fastest; without
+    /// [`LoadOptions::repacks`] the file is mapped, shared and read-only, and used in place. `progress` gets values from 0 to 1 on this thread
     /// and may return `false` to stop.
     ///
     /// The bytes must be verified before: the parser behind this call is C++.
@@ -97,7 +97,12 @@ impl Model {
             is_stopped: false,
         };
         let mut params = default_params();
-        params.load_mode = sys::LLAMA_LOAD_MODE_MMAP;
+        params.load_mode = if options.repacks {
+            // What is repacked is copied anyway; a map beside it would only be resident a second time.
+            sys::LLAMA_LOAD_MODE_NONE
+        } else {
+            sys::LLAMA_LOAD_MODE_MMAP
+        };
         params.load_mtp = options.has_next_token_layer;
         params.use_extra_bufts = options.repacks;
         // The bytes were verified before; this would read all of them once more.

@@ -13,11 +13,18 @@ const IDLE_TICKS_MAX: u64 = 1;
 /// Longest wait for a process to become idle.
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Most memory that a process ever had resident, in bytes.
+/// Most memory that a process had resident since [`forget_peak`] or its start, in bytes.
 pub(crate) fn peak_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("{path} is gone"))?;
     peak_of(&status).with_context(|| format!("{path} names no VmHWM"))
+}
+
+/// Begins to count the peak anew from what is resident now (`clear_refs`, proc(5)).
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    const FORGET_PEAK: &str = "5";
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, FORGET_PEAK).with_context(|| format!("{path} cannot be written"))
 }
 
 fn peak_of(status: &str) -> Option<u64> {

@@ -221,18 +221,24 @@ impl Server {
         }
     }
 
-    /// Most memory that all processes of the server ever had resident, in bytes.
+    /// Most memory that all processes of the server had resident since their peaks were forgotten, in bytes.
     pub(crate) fn peak_bytes(&self) -> anyhow::Result<u64> {
+        let pids = self.pids()?;
+        pids.into_iter().map(processes::peak_bytes).sum()
+    }
+
+    /// What was needed to start counts no more.
+    pub(crate) fn forget_peaks(&self) -> anyhow::Result<()> {
+        self.pids()?.into_iter().try_for_each(processes::forget_peak)
+    }
+
+    fn pids(&self) -> anyhow::Result<Vec<u32>> {
         match self.side {
             Side::Ours => {
                 let pids = self.demo()?.pids;
-                [pids.supervisor, pids.gateway]
-                    .iter()
-                    .chain(&pids.engines)
-                    .map(|pid| processes::peak_bytes(*pid))
-                    .sum()
+                Ok([&[pids.supervisor, pids.gateway], pids.engines.as_slice()].concat())
             }
-            Side::Default | Side::Tuned => processes::peak_bytes(self.child.id()),
+            Side::Default | Side::Tuned => Ok(vec![self.child.id()]),
         }
     }
 

@@ -149,6 +149,7 @@ fn what_is_often_used_outlives_what_is_not() {
 fn a_new_worker_restores_what_the_tiers_have() {
     let shape = Shape {
         has_tiers: true,
+        idle_leaves: false,
         ..roomy(4)
     };
     let mut first = World::new(shape, Machine::SMALL, 1);

@@ -21,6 +21,7 @@ fn life_of_a_box(seed: u64) -> World {
         waiting_max: random.between(4, 40),
         waiting_per_tenant_max: random.between(2, 20),
         has_tiers: random.one_in(2),
+        idle_leaves: random.one_in(2),
     };
     let machine = Machine {
         step: random.between(10, 20_000) as u64,

@@ -256,5 +256,6 @@ pub(crate) fn roomy(running_max: usize) -> Shape {
         waiting_max: 256,
         waiting_per_tenant_max: 64,
         has_tiers: false,
+        idle_leaves: false,
     }
 }

@@ -1,13 +1,14 @@
-//! P12: the most memory that a server ever has resident over the same work.
+//! P12: the most memory that a server has resident over the same work.
 
 use super::Values;
 use super::speed::together;
 use crate::round::Round;
 use crate::server::Server;
 
-/// P12: peak memory of all processes of a fresh server after eight sampled streams. Shared pages of our three processes
-/// count once for each.
+/// P12: peak memory of all processes of a fresh server over eight sampled streams, what loading and a ceremony took at
+/// their height left out on all sides. Shared pages of our three processes count once for each.
 pub(super) async fn peak(server: &Server, round: &Round<'_>) -> anyhow::Result<Values> {
+    server.forget_peaks()?;
     together(
         &server.client,
         round,
