@@ -237,6 +237,30 @@ words! {
         Asked = "asked",
         /// The system sent a signal.
         Signal = "signal",
+        /// It goes back to the state of the factory.
+        Reset = "reset",
+    }
+}
+
+words! {
+    /// Who said how the box stands in its network.
+    NetworkOrigin {
+        /// A person at the local screen.
+        Screen = "screen",
+        /// The first-boot ceremony.
+        Ceremony = "ceremony",
+        /// The file that the installation left behind.
+        Medium = "medium",
+    }
+}
+
+words! {
+    /// What a person at the box does to its power.
+    PowerAct {
+        /// Starts it again.
+        Restart = "restart",
+        /// Switches it off.
+        ShutDown = "shutdown",
     }
 }
 
@@ -391,6 +415,20 @@ events! {
         /// Milliseconds since the supervisor started.
         uptime_ms: u64,
     }
+    /// A person at the box restarts it or switches it off. The `shutdown` leaf follows.
+    PowerAsk = "power.ask" {
+        /// Which of the two.
+        act: PowerAct,
+    }
+    /// The network was set.
+    NetworkSet = "network.set" {
+        /// Who said so.
+        origin: NetworkOrigin,
+        /// One line for each interface, for example `ens3 static 10.0.2.15/24 via 10.0.2.2`.
+        interfaces: Vec<String>,
+    }
+    /// All keys of the state are going to be destroyed, and this log with them.
+    FactoryReset = "factory.reset" {}
     /// A person was let in.
     AuthLogin = "auth.login" {
         /// What he showed.

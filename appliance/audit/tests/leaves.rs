@@ -4,7 +4,9 @@
 
 mod support;
 
-use jingui_audit::event::{AccountKind, Event, Factors, Family, Finish, SecureBoot, ShutdownReason, Worker};
+use jingui_audit::event::{
+    AccountKind, Event, Factors, Family, Finish, NetworkOrigin, PowerAct, SecureBoot, ShutdownReason, Worker,
+};
 use jingui_audit::leaf::{
     BootId, Commitments, Draft, LEAF_BYTES_MAX, Leaf, LeafRefusal, NUMBER_MAX, Outcome, Role, TimeSource,
     Timestamp,
@@ -172,6 +174,10 @@ fn event() -> BoxedStrategy<Event> {
         (select(ShutdownReason::ALL), number())
             .prop_map(|(reason, uptime_ms)| Event::Shutdown { reason, uptime_ms }),
         Just(Event::ConsoleError {}),
+        select(PowerAct::ALL).prop_map(|act| Event::PowerAsk { act }),
+        (select(NetworkOrigin::ALL), texts())
+            .prop_map(|(origin, interfaces)| Event::NetworkSet { origin, interfaces }),
+        Just(Event::FactoryReset {}),
     ];
     prop_oneof![
         genesis.boxed(),
@@ -421,12 +427,15 @@ fn the_list_of_events_is_the_documented_one() {
             "boot",
             "console.error",
             "export.audit",
+            "factory.reset",
             "genesis",
             "infer.request",
             "key.create",
             "model.load",
             "model.unload",
             "model.verify",
+            "network.set",
+            "power.ask",
             "setup",
             "shutdown",
             "worker.restart",
