@@ -238,7 +238,7 @@ fn each_way_to_be_bad_has_its_code() {
                     .write(true)
                     .open(it)
                     .unwrap()
-                    .set_len(1 << 50)
+                    .set_len(1 << 40)
                     .unwrap()
             },
             "update.file.size",

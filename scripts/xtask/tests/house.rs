@@ -19,6 +19,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["sched", "llama", "trust", "ipc", "jail"]),
     ("storage", &["ipc", "messages", "trust"]),
     ("cli", &["audit", "pack", "trust", "ipc", "messages"]),
+    // Shows and asks; the supervisor believes nothing it says.
+    ("screen", &["ipc", "jail", "messages"]),
+    // Of `ipc` the types of the network alone: what it writes for the first start is read with the same ones.
+    ("installer", &["ipc", "messages", "pack", "trust"]),
     ("audit", &["trust"]),
     ("pack", &["trust"]),
     ("ipc", &["jail"]),
@@ -30,8 +34,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("llama", &[]),
     // Not part of the product: drives it from outside.
     ("load", &[]),
-    ("xtask", &["ipc", "trust"]),
-    ("e2e", &["audit", "ipc", "trust"]),
+    ("machine", &[]),
+    ("xtask", &["ipc", "machine", "pack", "trust"]),
+    ("e2e", &["audit", "ipc", "machine", "trust"]),
 ];
 
 /// What a process may not hold at all, however indirectly: `(process, crate, why)`.
