@@ -262,6 +262,35 @@ pub(crate) fn read_or_full<R: ReadStorage + ?Sized>(
     })
 }
 
+/// A tile as it was at a checkpoint, however much the log has grown since: when a partial one has been outgrown, the
+/// first part of the full one. `None` when neither is there or the full one is too short.
+///
+/// # Errors
+/// When a file is there but cannot be read.
+pub fn read_as_of<R: ReadStorage + ?Sized>(storage: &R, name: TileName) -> io::Result<Option<Vec<u8>>> {
+    if let Some(bytes) = storage.read(&name.to_string(), BUNDLE_BYTES_MAX)? {
+        return Ok(Some(bytes));
+    }
+    let full = storage.read(&name.full().to_string(), BUNDLE_BYTES_MAX)?;
+    Ok(full.and_then(|full| shorten(name, &full)))
+}
+
+fn shorten(name: TileName, full: &[u8]) -> Option<Vec<u8>> {
+    let width = usize::from(name.width);
+    match name.kind {
+        Kind::Hashes(_) => full.get(..width * HASH_BYTES).map(<[u8]>::to_vec),
+        Kind::Entries => {
+            let mut bundle = Vec::new();
+            let entries = split_entries(full)?;
+            let is_whole = entries
+                .get(..width)?
+                .iter()
+                .all(|entry| push_entry(&mut bundle, entry));
+            is_whole.then_some(bundle)
+        }
+    }
+}
+
 /// The hashes of a tile of the tree's current size.
 ///
 /// # Errors
@@ -318,5 +347,31 @@ impl<R: ReadStorage + ?Sized> Nodes for StoredTree<'_, R> {
                 path: name.to_string(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outgrown_partial_tile_is_cut_from_the_full_one() {
+        let mut full = Vec::new();
+        for entry in 0..=255_u8 {
+            assert!(push_entry(&mut full, &[entry; 3]));
+        }
+        let entries = TileName {
+            kind: Kind::Entries,
+            index: 0,
+            width: 2,
+        };
+        assert_eq!(shorten(entries, &full).unwrap(), [0, 3, 0, 0, 0, 0, 3, 1, 1, 1]);
+        let hashes = TileName {
+            kind: Kind::Hashes(0),
+            index: 0,
+            width: 1,
+        };
+        assert_eq!(shorten(hashes, &full).unwrap(), full[..HASH_BYTES]);
+        assert_eq!(shorten(hashes, &full[..HASH_BYTES - 1]), None);
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use jingui_audit::checkpoint::CHECKPOINT_BYTES_MAX;
 use jingui_audit::storage::{CHECKPOINT_PATH, ReadStorage};
-use jingui_audit::tile::{BUNDLE_BYTES_MAX, HASH_BYTES, Kind, TileName, names, push_entry, split_entries};
+use jingui_audit::tile::{TileName, names, read_as_of};
 use jingui_audit::verify::verify_with_progress;
 use jingui_audit::{Checkpoint, Report, VerifierKey, proof as evidence};
 use jingui_ipc::control::{Reply, Request, Role};
@@ -191,35 +191,11 @@ fn copy(log: &LogFolder, vkey: &VerifierKey, to: &Path) -> Result<Checkpoint, Fa
     Ok(checkpoint)
 }
 
-/// A tile as it was at the checkpoint: when a partial one has been outgrown, the first part of the full one.
 fn read_tile(log: &LogFolder, name: TileName) -> Result<Vec<u8>, Failure> {
     let path = name.to_string();
-    let read = |path: &str| {
-        log.read(path, BUNDLE_BYTES_MAX)
-            .map_err(|error| files::unreadable(&log.0.join(path), &error))
-    };
-    let missing = || Failure::new(Exit::Bad, "audit.missing").with("place", &path);
-    if let Some(bytes) = read(&path)? {
-        return Ok(bytes);
-    }
-    let full = read(&name.full().to_string())?.ok_or_else(missing)?;
-    shorten(name, &full).ok_or_else(missing)
-}
-
-fn shorten(name: TileName, full: &[u8]) -> Option<Vec<u8>> {
-    let width = usize::from(name.width);
-    match name.kind {
-        Kind::Hashes(_) => full.get(..width * HASH_BYTES).map(<[u8]>::to_vec),
-        Kind::Entries => {
-            let mut bundle = Vec::new();
-            let entries = split_entries(full)?;
-            let is_whole = entries
-                .get(..width)?
-                .iter()
-                .all(|entry| push_entry(&mut bundle, entry));
-            is_whole.then_some(bundle)
-        }
-    }
+    read_as_of(log, name)
+        .map_err(|error| files::unreadable(&log.0.join(&path), &error))?
+        .ok_or_else(|| Failure::new(Exit::Bad, "audit.missing").with("place", &path))
 }
 
 fn check(log: &LogFolder, vkey: &VerifierKey, since: Option<&[u8]>) -> Result<Report, Failure> {
@@ -258,30 +234,4 @@ fn root_of(checkpoint: &Checkpoint) -> String {
         .nth(2)
         .unwrap_or_default()
         .to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outgrown_partial_tile_is_cut_from_the_full_one() {
-        let mut full = Vec::new();
-        for entry in 0..=255_u8 {
-            assert!(push_entry(&mut full, &[entry; 3]));
-        }
-        let entries = TileName {
-            kind: Kind::Entries,
-            index: 0,
-            width: 2,
-        };
-        assert_eq!(shorten(entries, &full).unwrap(), [0, 3, 0, 0, 0, 0, 3, 1, 1, 1]);
-        let hashes = TileName {
-            kind: Kind::Hashes(0),
-            index: 0,
-            width: 1,
-        };
-        assert_eq!(shorten(hashes, &full).unwrap(), full[..HASH_BYTES]);
-        assert_eq!(shorten(hashes, &full[..HASH_BYTES - 1]), None);
-    }
 }
