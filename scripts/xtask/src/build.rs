@@ -17,6 +17,18 @@ const PROGRAMS: &[&str] = &[
     "jingui-cli",
 ];
 
+/// The programs of the sealed image.
+const IMAGE_PROGRAMS: &[&str] = &[
+    "jingui-supervisor",
+    "jingui-gateway",
+    "jingui-engine",
+    "jingui-cli",
+    "jingui-storage",
+];
+/// What an image may assume of its machine: AVX2, FMA and F16C (<https://gitlab.com/x86-psABIs/x86-64-ABI>, level 3).
+/// `scripts/run` builds for the machine it stands on; an image is for machines that it has not seen.
+const IMAGE_FLAGS: &str = "-C target-cpu=x86-64-v3";
+
 /// What the console is made of, below the top of the tree.
 const CONSOLE_SOURCES: &[&str] = &[
     "appliance/console",
@@ -41,6 +53,27 @@ pub(crate) fn product(tree: &Path) -> anyhow::Result<PathBuf> {
     }
     if !std::io::IsTerminal::is_terminal(&std::io::stderr()) {
         cargo.arg("--quiet");
+    }
+    aloud(&mut cargo)?;
+    Ok(programs)
+}
+
+/// Builds the image's programs in that target folder. Gives the folder with the programs.
+pub(crate) fn image_programs(tree: &Path, target: &Path) -> anyhow::Result<PathBuf> {
+    tools::ensure_for_build()?;
+    console(tree)?;
+    let programs = target.join("release");
+    if !programs.join("jingui-engine").exists() {
+        say("building the image's programs (the first time compiles llama.cpp: about 8 minutes on 2 cores)");
+    }
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--locked", "--quiet", "--target-dir"])
+        .arg(target)
+        .env("RUSTFLAGS", IMAGE_FLAGS)
+        .current_dir(tree);
+    for program in IMAGE_PROGRAMS {
+        cargo.args(["--package", program]);
     }
     aloud(&mut cargo)?;
     Ok(programs)

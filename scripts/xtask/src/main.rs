@@ -1,4 +1,4 @@
-//! The work behind `scripts/run`, `scripts/test` and `scripts/bench`.
+//! The work behind `scripts/run`, `scripts/test`, `scripts/image` and `scripts/bench`.
 //!
 //! The scripts are three lines of shell each; whatever has a branch worth testing is here. This program is built
 //! first, without C++, so that it can install what the rest of the build needs and show progress.
@@ -8,6 +8,7 @@ mod build;
 mod demo;
 mod foreground;
 mod fuzz;
+mod image;
 mod suites;
 mod tools;
 mod vendor;
@@ -34,6 +35,9 @@ enum Task {
     /// Install what tests need and run them.
     #[command(override_usage = "scripts/test [NAME] [--list]")]
     Test(suites::Options),
+    /// Build the sealed image and the USB installer.
+    #[command(override_usage = "scripts/image [OPTIONS]")]
+    Image(image::Options),
     /// Run the benchmarks.
     #[command(override_usage = "scripts/bench [OPTIONS]")]
     Bench(bench::Options),
@@ -43,6 +47,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Run(options) => foreground::run(&options),
         Task::Test(options) => suites::run(&options),
+        Task::Image(options) => image::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match outcome {
@@ -59,7 +64,7 @@ fn tree() -> anyhow::Result<PathBuf> {
     let folder = std::env::current_dir().context("the current folder cannot be read")?;
     anyhow::ensure!(
         is_tree(&folder),
-        "start scripts/run, scripts/test or scripts/bench, not this program itself"
+        "start scripts/run, scripts/test, scripts/image or scripts/bench, not this program itself"
     );
     Ok(folder)
 }

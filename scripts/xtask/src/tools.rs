@@ -61,6 +61,30 @@ const FOR_TESTS: &[Package] = &[
     program("util-linux", "setpriv"),
 ];
 
+/// What building and booting the sealed image needs. The rest is in a builder root of its own.
+const FOR_IMAGE: &[Package] = &[
+    program("qemu-system-x86", "qemu-system-x86_64"),
+    library("ovmf"),
+    program("swtpm", "swtpm"),
+    program("swtpm-tools", "swtpm_setup"),
+    program("mmdebstrap", "mmdebstrap"),
+    program("erofs-utils", "fsck.erofs"),
+    program("cryptsetup-bin", "veritysetup"),
+    program("sbsigntool", "sbverify"),
+    program("dosfstools", "mkfs.vfat"),
+    program("mtools", "mcopy"),
+    program("gdisk", "sgdisk"),
+    program("fdisk", "sfdisk"),
+    program("openssl", "openssl"),
+    program("e2fsprogs", "debugfs"),
+    program("zstd", "zstd"),
+    program("binutils", "objcopy"),
+    program("util-linux", "unshare"),
+    program("python3", "python3"),
+    library("python3-venv"),
+    library("debian-archive-keyring"),
+];
+
 /// What the generator of bench models needs.
 const FOR_BENCH: &[Package] = &[program("python3", "python3"), library("python3-venv")];
 
@@ -75,6 +99,11 @@ pub(crate) fn ensure_for_build() -> anyhow::Result<()> {
 /// Installs what tests need beyond the build.
 pub(crate) fn ensure_for_tests() -> anyhow::Result<()> {
     ensure_packages(FOR_TESTS)
+}
+
+/// Installs what building and booting the sealed image needs.
+pub(crate) fn ensure_for_image() -> anyhow::Result<()> {
+    ensure_packages(FOR_IMAGE)
 }
 
 /// Installs what the comparison with a peer needs beyond the build.
@@ -243,6 +272,11 @@ pub(crate) fn ensure_cargo_program(tree: &Path, name: &str, version: &str) -> an
     // Its build folder is larger than the rest of the tree and of no further use.
     let _ = std::fs::remove_dir_all(tree.join("target/tools/cargo-build"));
     Ok(program)
+}
+
+/// Moves a file, also to another file system.
+pub(crate) fn move_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    quietly(Command::new("mv").arg("-f").arg(from).arg(to))
 }
 
 /// Runs a command with its words kept back, and shows them if it fails.
