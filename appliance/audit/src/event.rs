@@ -427,6 +427,48 @@ events! {
         /// One line for each interface, for example `ens3 static 10.0.2.15/24 via 10.0.2.2`.
         interfaces: Vec<String>,
     }
+    /// A bundle with a new image was checked.
+    UpdateCheck = "update.check" {
+        /// Version of the image that runs.
+        running: String,
+        /// Version of the bundle, once known.
+        version: Option<String>,
+        /// Its number against rollback, once known.
+        security_version: Option<u64>,
+        /// Root hash of its image, once known.
+        roothash: Option<Sha256>,
+        /// Hint of the key that signed it, once known.
+        signed_by: Option<Sha256>,
+    }
+    /// A bundle was checked and copied, and goes into the other slot; or it did not get there.
+    UpdateApply = "update.apply" {
+        /// Version of the image that runs.
+        running: String,
+        /// Version of the bundle, once known.
+        version: Option<String>,
+        /// Its number against rollback, once known.
+        security_version: Option<u64>,
+        /// Root hash of its image, once known.
+        roothash: Option<Sha256>,
+        /// Hint of the key that signed it, once known.
+        signed_by: Option<Sha256>,
+    }
+    /// An image that was applied runs, and was found good: it stays.
+    UpdateBless = "update.bless" {
+        /// Its version.
+        version: String,
+        /// Its number against rollback: nothing older is accepted from now on.
+        security_version: u64,
+        /// Its root hash.
+        roothash: Sha256,
+    }
+    /// An image that was applied did not start or was not healthy: the older one runs again.
+    UpdateFallBack = "update.fall-back" {
+        /// Version that was tried.
+        version: String,
+        /// Version that runs.
+        running: String,
+    }
     /// All keys of the state are going to be destroyed, and this log with them.
     FactoryReset = "factory.reset" {}
     /// A person was let in.

@@ -179,7 +179,43 @@ fn event() -> BoxedStrategy<Event> {
             .prop_map(|(origin, interfaces)| Event::NetworkSet { origin, interfaces }),
         Just(Event::FactoryReset {}),
     ];
+    let bundle = || {
+        (
+            text(),
+            maybe(text()),
+            maybe(number()),
+            maybe(digest()),
+            maybe(digest()),
+        )
+    };
+    let updates = prop_oneof![
+        bundle().prop_map(
+            |(running, version, security_version, roothash, signed_by)| Event::UpdateCheck {
+                running,
+                version,
+                security_version,
+                roothash,
+                signed_by
+            }
+        ),
+        bundle().prop_map(
+            |(running, version, security_version, roothash, signed_by)| Event::UpdateApply {
+                running,
+                version,
+                security_version,
+                roothash,
+                signed_by
+            }
+        ),
+        (text(), number(), digest()).prop_map(|(version, security_version, roothash)| Event::UpdateBless {
+            version,
+            security_version,
+            roothash
+        }),
+        (text(), text()).prop_map(|(version, running)| Event::UpdateFallBack { version, running }),
+    ];
     prop_oneof![
+        updates.boxed(),
         genesis.boxed(),
         boot.boxed(),
         people.boxed(),
@@ -438,6 +474,10 @@ fn the_list_of_events_is_the_documented_one() {
             "power.ask",
             "setup",
             "shutdown",
+            "update.apply",
+            "update.bless",
+            "update.check",
+            "update.fall-back",
             "worker.restart",
         ]
     );

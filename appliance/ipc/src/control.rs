@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::status::{ModelFacts, Status};
+use crate::update::{UpdateOffer, UpdateState};
 
 /// Name of the socket in the state folder.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -49,6 +50,15 @@ pub enum Request {
     },
     /// Stop the box in order. Needs no proof here, since only the supervisor's own user can open the socket.
     ShutDown,
+    /// Check the update bundle in the folder whose descriptor is attached. Needs no proof: nothing is written.
+    CheckUpdate,
+    /// Write the update bundle in the folder whose descriptor is attached into the other slot. Needs a system admin.
+    ApplyUpdate {
+        /// Proofs of the people who approve.
+        proofs: Vec<Proof>,
+    },
+    /// Where the box stands between two images. Needs no proof.
+    UpdateState,
 }
 
 /// Answer to a [`Request`].
@@ -88,6 +98,17 @@ pub enum Reply {
     },
     /// The act was not done.
     Refused(Fault),
+    /// To [`Request::CheckUpdate`]: the bundle is good, for this box, and newer than what runs.
+    UpdateOffer(Box<UpdateOffer>),
+    /// To [`Request::ApplyUpdate`]: it is in the other slot, read back, and starts with the next restart.
+    UpdateWritten {
+        /// What was written.
+        offer: Box<UpdateOffer>,
+        /// Index of the `update.apply` leaf.
+        leaf_index: u64,
+    },
+    /// To [`Request::UpdateState`].
+    UpdateState(Box<UpdateState>),
 }
 
 /// Why an act was not done, in the form people and scripts get it.

@@ -22,6 +22,7 @@ pub mod network;
 pub mod screen;
 pub mod status;
 pub mod storage;
+pub mod update;
 
 pub use channel::{Channel, ChannelError};
 pub use frame::{Decoder, FRAME_BYTES_MAX, FrameError, encode};

@@ -213,6 +213,9 @@ impl Version {
 }
 
 impl SecurityVersion {
+    /// The largest one.
+    pub const LARGEST: Self = Self(SECURITY_VERSION_MAX);
+
     /// A number; `None` beyond [`SECURITY_VERSION_MAX`].
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
