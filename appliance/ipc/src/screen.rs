@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Fault, Private, Proof};
 use crate::network::{NetworkSettings, NetworkView};
 use crate::status::Status;
+use crate::update::UpdateOffer;
 
 /// Where the socket lies in the image.
 pub const SOCKET_PATH: &str = "/run/jingui/screen.sock";
@@ -85,7 +86,7 @@ pub enum Reply {
     /// To [`Request::LookAtNetwork`].
     Network(NetworkView),
     /// To [`Request::LookAtUpdate`]: the bundle is signed by a key of this box and may be written.
-    Update(UpdateFacts),
+    Update(Box<UpdateOffer>),
     /// How far an act is. More replies follow.
     Progress(Progress),
     /// The act is done, or begins now where it ends this conversation; its leaf is inside a signed checkpoint on disk.
@@ -140,17 +141,4 @@ pub struct Done {
     pub leaf_index: u64,
     /// Facts for the words of the result, for example `folder`. Never content or secrets.
     pub facts: Vec<(String, String)>,
-}
-
-/// A checked update on a stick.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UpdateFacts {
-    /// Version that runs.
-    pub running: String,
-    /// Version on the stick.
-    pub offered: String,
-    /// Its security version.
-    pub security_version: u64,
-    /// Bytes that will be written.
-    pub bytes: u64,
 }

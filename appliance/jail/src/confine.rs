@@ -130,6 +130,19 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
     })
 }
 
+/// Takes every file from a process that systemd started behind its own walls, for good: what is open stays open.
+///
+/// For the local screen, which needs its terminal and a socket. Call it before any thread. Returns the landlock ABI that
+/// is in force, 0 when the kernel has none: then the unit's walls stand alone.
+///
+/// # Errors
+/// When the process has threads already, or the kernel refuses.
+pub fn shut_in() -> Result<u32, ConfineError> {
+    sys::require_one_thread().map_err(ConfineError::Threads)?;
+    forbid_dumps_and_privileges().map_err(ConfineError::Control)?;
+    files::restrict(None)
+}
+
 /// What [`crate::launch`] told this process.
 struct Launched {
     strictness: Strictness,

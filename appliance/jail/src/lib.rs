@@ -18,14 +18,16 @@ mod inherited;
 mod launch;
 mod namespace;
 mod sys;
+mod terminal;
 mod walls;
 
 pub use child::{Child, ExitReason};
-pub use confine::{ConfineError, Confinement, Profile, confine};
+pub use confine::{ConfineError, Confinement, Profile, confine, shut_in};
 pub use descriptors::{Received, receive_descriptors, send_descriptors};
 pub use inherited::inherited;
 pub use launch::{Identity, Launch, LaunchError, Limits, Step, Strictness, launch};
 pub use namespace::{Namespace, available_namespaces};
+pub use terminal::terminal_size;
 pub use walls::{Walls, measure};
 
 /// Every code of this crate's errors. A code never changes once released.

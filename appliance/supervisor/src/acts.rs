@@ -25,7 +25,7 @@ use crate::supervisor::{Afterwards, Supervisor};
 use crate::work::Job;
 
 use ceremony::{Ceremony, SetupLock};
-pub(crate) use told::{Told, not_allowed, refused, unavailable};
+pub(crate) use told::{Told, letter, not_allowed, refused, unavailable};
 
 /// Acts that may be under way at once.
 pub(crate) const ACTS_MAX: usize = 64;
@@ -50,6 +50,8 @@ pub(crate) enum Asker {
     Gateway(Generation, u64),
     /// A tool on the control socket.
     Control(ConnectionId),
+    /// A local screen, under a number of its choice.
+    Screen(ConnectionId, u64),
 }
 
 /// An act that is under way.
@@ -73,6 +75,12 @@ pub(crate) enum Wish {
     CreateUser { user: NewUser },
     /// A copy of the log.
     ExportAudit,
+    /// A copy of the log on a stick.
+    CarryEvidence,
+    /// The factory's state.
+    Reset,
+    /// A new image in the other slot.
+    ApplyUpdate { folder: OwnedFd },
 }
 
 /// Where an act is.
@@ -86,6 +94,12 @@ enum Stage {
         task: GatewayTask,
         deadline: Millis,
     },
+    /// A bundle with a new image is being checked, or copied for whoever approved.
+    Staging { approver: Option<Person> },
+    /// A new image is being written into the other slot.
+    Writing { approver: Person, leaf_index: u64 },
+    /// The log is being copied to a stick.
+    Carrying { person: Person, leaf_index: u64 },
     /// The package is being checked and copied.
     Importing { approvers: Vec<Person>, activate: bool },
     /// The ceremony's passwords are being hashed.
@@ -142,6 +156,86 @@ impl Acts {
             .any(|act| matches!(act.stage, Stage::Enrolling(_) | Stage::Ceremony { .. }))
     }
 
+    /// The log is being copied to a stick for that person.
+    pub(crate) fn begin_carrying(
+        &mut self,
+        asker: Asker,
+        source: &str,
+        person: Person,
+        leaf_index: u64,
+    ) -> ActId {
+        self.insert(asker, source, Stage::Carrying { person, leaf_index })
+    }
+
+    /// The copy ended: who asked, who approved, and the leaf that says so.
+    pub(crate) fn end_carrying(&mut self, id: ActId) -> Option<(Asker, Person, u64)> {
+        match self.running.remove(&id)? {
+            Act {
+                asker,
+                stage: Stage::Carrying { person, leaf_index },
+                ..
+            } => Some((asker, person, leaf_index)),
+            other => {
+                self.running.insert(id, other);
+                None
+            }
+        }
+    }
+
+    /// A bundle is being checked, or copied for whoever approved.
+    pub(crate) fn begin_staging(&mut self, asker: Asker, source: &str, approver: Option<Person>) -> ActId {
+        self.insert(asker, source, Stage::Staging { approver })
+    }
+
+    /// The check or the copy ended: who asked, from where, and who approved.
+    pub(crate) fn end_staging(&mut self, id: ActId) -> Option<(Asker, String, Option<Person>)> {
+        match self.running.remove(&id)? {
+            Act {
+                asker,
+                source,
+                stage: Stage::Staging { approver },
+            } => Some((asker, source, approver)),
+            other => {
+                self.running.insert(id, other);
+                None
+            }
+        }
+    }
+
+    /// A new image is being written, whose leaf is recorded.
+    pub(crate) fn begin_writing(
+        &mut self,
+        asker: Asker,
+        source: &str,
+        approver: Person,
+        leaf_index: u64,
+    ) -> ActId {
+        self.insert(asker, source, Stage::Writing { approver, leaf_index })
+    }
+
+    /// The writing ended: who asked, from where, who approved, and the leaf.
+    pub(crate) fn end_writing(&mut self, id: ActId) -> Option<(Asker, String, Person, u64)> {
+        match self.running.remove(&id)? {
+            Act {
+                asker,
+                source,
+                stage: Stage::Writing { approver, leaf_index },
+            } => Some((asker, source, approver, leaf_index)),
+            other => {
+                self.running.insert(id, other);
+                None
+            }
+        }
+    }
+
+    fn is_carrying(&self) -> bool {
+        self.running.values().any(|act| match &act.stage {
+            Stage::Carrying { .. } => true,
+            Stage::Proving(wish) => matches!(wish, Wish::CarryEvidence),
+            _ => false,
+        })
+    }
+
     fn is_import_running(&self) -> bool {
         self.running.values().any(|act| match &act.stage {
             Stage::Importing { .. } => true,
@@ -155,7 +249,12 @@ impl Stage {
     const fn deadline(&self) -> Option<Millis> {
         match self {
             Self::Tasking { deadline, .. } | Self::Ceremony { deadline, .. } => Some(*deadline),
-            Self::Proving(_) | Self::Importing { .. } | Self::Enrolling(_) => None,
+            Self::Proving(_)
+            | Self::Importing { .. }
+            | Self::Enrolling(_)
+            | Self::Carrying { .. }
+            | Self::Staging { .. }
+            | Self::Writing { .. } => None,
         }
     }
 }
@@ -166,7 +265,9 @@ impl Wish {
             Self::LogIn => None,
             Self::Import { .. } => Some(Authority::ImportModel),
             Self::CreateKey { .. } | Self::CreateUser { .. } => Some(Authority::ManageAccounts),
-            Self::ExportAudit => Some(Authority::ExportAudit),
+            Self::ExportAudit | Self::CarryEvidence => Some(Authority::ExportAudit),
+            Self::Reset => Some(Authority::Reset),
+            Self::ApplyUpdate { .. } => Some(Authority::ApplyUpdate),
         }
     }
 
@@ -176,7 +277,12 @@ impl Wish {
             Self::CreateUser { user } => {
                 people::check_new_user(user).map_err(|refusal| refused(refusal.code(), refusal.facts()))
             }
-            Self::LogIn | Self::Import { .. } | Self::ExportAudit => Ok(()),
+            Self::LogIn
+            | Self::Import { .. }
+            | Self::ExportAudit
+            | Self::CarryEvidence
+            | Self::Reset
+            | Self::ApplyUpdate { .. } => Ok(()),
         }
     }
 }
@@ -205,13 +311,16 @@ impl Supervisor {
         if matches!(wish, Wish::Import { .. }) && self.acts.is_import_running() {
             return Err(unavailable("system.import.busy"));
         }
+        if matches!(wish, Wish::CarryEvidence) && self.acts.is_carrying() {
+            return Err(unavailable("usb.stick.busy"));
+        }
         if proofs.is_empty() || proofs.len() > PROOFS_MAX {
             return Err(refused("system.request.malformed", Vec::new()));
         }
         wish.check()
     }
 
-    fn check_can_act(&self) -> Result<(), Fault> {
+    pub(crate) fn check_can_act(&self) -> Result<(), Fault> {
         if self.is_stopping() {
             return Err(unavailable("system.stopping"));
         }
@@ -329,7 +438,9 @@ impl Supervisor {
                 account: String::new(),
                 kind: AccountKind::User,
             },
-            Wish::ExportAudit => self.export_event(),
+            Wish::ExportAudit | Wish::CarryEvidence => self.export_event(),
+            Wish::Reset => LeafEvent::FactoryReset {},
+            Wish::ApplyUpdate { .. } => self.apply_event(None),
         };
         let draft = self.scribe.denied(actor, event, "", code);
         // When the log stopped in between, the refusal stands all the same.
@@ -341,6 +452,9 @@ impl Supervisor {
         match (wish, first) {
             (Wish::LogIn, Some(person)) => self.log_in(asker, &source, person),
             (Wish::ExportAudit, Some(person)) => self.export_audit(asker, &source, &person),
+            (Wish::CarryEvidence, Some(person)) => self.record_carrying(asker, &source, person),
+            (Wish::Reset, Some(person)) => self.record_reset(asker, Actor::person(&person, &source)),
+            (Wish::ApplyUpdate { folder }, Some(person)) => self.start_update(asker, &source, person, folder),
             (Wish::CreateKey { label }, Some(person)) => {
                 let task = Task::CreateKey {
                     label,
@@ -382,7 +496,20 @@ impl Supervisor {
         self.record_and_tell(asker, draft, |leaf_index| Told::Done { leaf_index });
     }
 
-    fn export_event(&self) -> LeafEvent {
+    fn record_carrying(&mut self, asker: Asker, source: &str, person: Person) {
+        let actor = Actor::person(&person, source);
+        let draft = self.scribe.done(actor, self.export_event(), "usb");
+        match self.record(draft) {
+            Ok(leaf_index) => self.after_commit(Afterwards::CarryEvidence {
+                asker,
+                person,
+                leaf_index,
+            }),
+            Err(fault) => self.tell(asker, Told::Refused(fault)),
+        }
+    }
+
+    pub(crate) fn export_event(&self) -> LeafEvent {
         let checkpoint = self.log.checkpoint();
         LeafEvent::ExportAudit {
             size: checkpoint.size,
@@ -435,6 +562,14 @@ impl Supervisor {
                     total_bytes,
                 },
             );
+        }
+    }
+
+    /// How far an act is that a screen waits for.
+    pub(crate) fn on_screen_progress(&mut self, id: ActId, progress: jingui_ipc::screen::Progress) {
+        let asker = self.acts.running.get(&id).map(|act| act.asker);
+        if let Some(Asker::Screen(connection, number)) = asker {
+            self.say_to_screen(connection, number, jingui_ipc::screen::Reply::Progress(progress));
         }
     }
 
@@ -589,7 +724,7 @@ impl Supervisor {
         }
     }
 
-    fn end_act(&mut self, id: ActId, told: Told) {
+    pub(crate) fn end_act(&mut self, id: ActId, told: Told) {
         if let Some(act) = self.acts.running.remove(&id) {
             self.tell(act.asker, told);
         }
@@ -604,7 +739,7 @@ impl Supervisor {
 
     /// Queues an answer; it leaves after the next checkpoint, with all leaves recorded so far in it.
     pub(crate) fn tell(&mut self, asker: Asker, told: Told) {
-        self.after_commit(Afterwards::Send(told::letter(asker, told)));
+        self.after_commit(Afterwards::Send(letter(asker, told)));
     }
 }
 

@@ -28,6 +28,13 @@ pub(crate) const MISSED_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct LogFolder(PathBuf);
 
+impl LogFolder {
+    /// The log in that folder, for reading.
+    pub(crate) fn at(folder: &Path) -> Self {
+        Self(folder.to_owned())
+    }
+}
+
 /// The second place: what was last signed, in `trust/`.
 #[derive(Debug)]
 pub(crate) struct GuardFile(PathBuf);

@@ -8,6 +8,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use jingui_trust::Sha256;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose,
@@ -44,6 +46,8 @@ pub(crate) struct Listener {
     pub(crate) key_pem: String,
     /// When it should be replaced.
     pub(crate) renew_at: UnixSeconds,
+    /// Names and addresses in it.
+    pub(crate) names: BTreeSet<String>,
 }
 
 /// Kept beside the listener's certificate, so that we need no X.509 parser.
@@ -76,7 +80,21 @@ impl Certificates {
         &self.ca_pem
     }
 
-    /// The listener's certificate for these names; made anew when none fits or it ends within a month.
+    /// SHA-256 of the device CA's certificate as browsers show it.
+    pub(crate) fn ca_fingerprint(&self) -> [u8; 32] {
+        let body: String = self
+            .ca_pem
+            .lines()
+            .filter(|line| !line.starts_with("-----"))
+            .collect();
+        let der = base64::engine::general_purpose::STANDARD.decode(body);
+        // The text is what we wrote; were it damaged, nobody could compare it with anything.
+        *Sha256::of(&der.unwrap_or_default()).as_bytes()
+    }
+
+    /// The listener's certificate for these names; made anew when none names them all or it ends within a month.
+    ///
+    /// One that names more stays: after a start the lease of yesterday may not be there yet.
     pub(crate) fn listener(&self, names: &BTreeSet<String>, now: UnixSeconds) -> io::Result<Listener> {
         if let Some(stored) = self.stored_listener(names, now)? {
             return Ok(stored);
@@ -90,6 +108,7 @@ impl Certificates {
             chain_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
             renew_at: renew_at(not_after_unix_s),
+            names: names.clone(),
         };
         let facts = ListenerFacts {
             not_after_unix_s,
@@ -125,11 +144,12 @@ impl Certificates {
             read_text(&self.trust.join("listener.key.pem"))?,
         );
         match pair {
-            (Some(chain_pem), Some(key_pem)) if now < renew_at && facts.names == *names => {
+            (Some(chain_pem), Some(key_pem)) if now < renew_at && facts.names.is_superset(names) => {
                 Ok(Some(Listener {
                     chain_pem,
                     key_pem,
                     renew_at,
+                    names: facts.names,
                 }))
             }
             _ => Ok(None),
@@ -299,6 +319,40 @@ mod tests {
             .unwrap()
             .chain_pem;
         assert_ne!(other, renewed);
+    }
+
+    #[test]
+    fn a_listener_that_names_more_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::open(folder.path(), "jg0", NOW).unwrap();
+        let wide = names(IpAddr::from([192, 168, 7, 1]));
+        let first = certificates.listener(&wide, NOW).unwrap().chain_pem;
+        let fewer: BTreeSet<String> = wide
+            .iter()
+            .filter(|name| *name != "192.168.7.1")
+            .cloned()
+            .collect();
+        let kept = certificates.listener(&fewer, NOW).unwrap();
+        assert_eq!((kept.chain_pem, kept.names), (first, wide));
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_certificate_s_der() {
+        let folder = tempfile::tempdir().unwrap();
+        let certificates = Certificates::open(folder.path(), "jg0", NOW).unwrap();
+        let pem = folder.path().join("ca.pem");
+        let openssl = std::process::Command::new("openssl")
+            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+            .arg(&pem)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(openssl.stdout).unwrap();
+        let ours: Vec<String> = certificates
+            .ca_fingerprint()
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        assert!(shown.trim().ends_with(&ours.join(":")), "{shown}");
     }
 
     #[test]

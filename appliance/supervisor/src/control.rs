@@ -142,6 +142,20 @@ impl Supervisor {
             }
             Request::SetUp(set_up) => return self.begin_set_up(asker, LOCAL, set_up),
             Request::ShutDown => return self.on_shut_down(connection),
+            Request::UpdateState => {
+                let reply = Box::new(Reply::UpdateState(Box::new(self.updates.state())));
+                return self.deliver(Letter::Reply { connection, reply });
+            }
+            Request::CheckUpdate => {
+                return match <[OwnedFd; 1]>::try_from(descriptors) {
+                    Ok([folder]) => self.check_update(asker, LOCAL, folder),
+                    Err(_) => self.refuse_request(connection),
+                };
+            }
+            Request::ApplyUpdate { proofs } => match <[OwnedFd; 1]>::try_from(descriptors) {
+                Ok([folder]) => (Wish::ApplyUpdate { folder }, proofs),
+                Err(_) => return self.refuse_request(connection),
+            },
             Request::Import {
                 proofs,
                 activate,

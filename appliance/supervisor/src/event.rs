@@ -3,14 +3,19 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use jingui_ipc::control::Request;
+use jingui_ipc::control::{Proof, Request};
 use jingui_ipc::engine::Report;
 use jingui_ipc::gateway::ToSupervisor;
+use jingui_ipc::screen;
 
+use crate::acts::Asker;
+use crate::evidence::{EvidenceFailure, Exported};
 use crate::lifecycle::Why;
 use crate::models::{ImportResult, LoadResult};
 use crate::outbox::Outbox;
 use crate::people::{AccountRefusal, CheckedPassword, Enrolled};
+use crate::update::{self, Checked};
+use crate::usb::StickRefusal;
 
 /// Events that may wait for the loop. Threads that bring more wait themselves, and their peers behind them.
 pub(crate) const EVENTS_MAX: usize = 1024;
@@ -67,6 +72,28 @@ pub(crate) enum Event {
     Verifying(Generation, u64, u64),
     /// A package was verified for a start of the engine, or refused.
     Verified(Generation, Box<LoadResult>),
+    /// A local screen connected.
+    ScreenConnected(ConnectionId, Outbox),
+    /// A local screen asked something.
+    ScreenAsked(ConnectionId, Box<screen::ToSupervisor>),
+    /// A local screen went away, or said what is no request.
+    ScreenGone(ConnectionId),
+    /// How far an act is that a screen waits for.
+    ScreenProgress(ActId, screen::Progress),
+    /// The stick of an update was looked for, on behalf of that asker and, where it is to be applied, of those people.
+    UpdateStick(Asker, Option<Vec<Proof>>, Result<OwnedFd, StickRefusal>),
+    /// The log was copied to a stick, or was not.
+    Evidence(ActId, Box<Result<Exported, EvidenceFailure>>),
+    /// A bundle with a new image was checked, or refused.
+    UpdateChecked(ActId, Box<Checked>),
+    /// A bundle with a new image was checked and copied, or refused.
+    UpdateStaged(ActId, Box<update::StageResult>),
+    /// How far the writing of a new image is: bytes done, bytes in all.
+    UpdateProgress(ActId, u64, u64),
+    /// A new image is in the other slot, or is not.
+    UpdateWritten(ActId, Box<update::WriteResult>),
+    /// The boot entries were read, or could not be.
+    BootEntries(Box<update::EntriesResult>),
     /// The system asks the box to stop.
     StopSignal,
 }

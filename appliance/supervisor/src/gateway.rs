@@ -1,5 +1,6 @@
 //! The gateway: its life, what it may ask, and what it is told.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use jingui_audit::event::{Event as LeafEvent, Worker};
@@ -34,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) last_why: Option<String>,
     /// When it has to be given a new certificate.
     renew_at: Option<UnixSeconds>,
+    /// Names and addresses in its certificate.
+    names: BTreeSet<String>,
 }
 
 impl Gateway {
@@ -46,6 +49,7 @@ impl Gateway {
             landlock_abi: 0,
             last_why: None,
             renew_at: None,
+            names: BTreeSet::new(),
         }
     }
 
@@ -136,10 +140,28 @@ impl Supervisor {
         }
     }
 
+    /// A gateway whose certificate does not name an address of the box is started again with one that does.
+    pub(crate) fn follow_addresses(&mut self) {
+        let names = self.listener_names();
+        if self.gateway.is_serving() && !names.is_subset(&self.gateway.names) {
+            crate::say(format_args!(
+                "the box has other addresses: the certificate names them from now on"
+            ));
+            self.gateway_happens(Happening::Broke(Why::Ended));
+        }
+    }
+
+    fn listener_names(&self) -> BTreeSet<String> {
+        let mut names = certificates::names(self.address.ip());
+        names.extend(self.network.fixed_addresses());
+        names
+    }
+
     fn gateway_configuration(&mut self) -> std::io::Result<Configuration> {
-        let names = certificates::names(self.address.ip());
+        let names = self.listener_names();
         let listener = self.certificates.listener(&names, self.clock.unix())?;
         self.gateway.renew_at = Some(listener.renew_at);
+        self.gateway.names = listener.names;
         Ok(Configuration {
             certificate_chain_pem: listener.chain_pem,
             certificate_key_pem: jingui_ipc::control::Private(listener.key_pem),

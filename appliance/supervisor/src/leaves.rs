@@ -14,6 +14,8 @@ pub(crate) const WORD_BYTES_MAX: usize = 256;
 
 /// Name of the box itself as an actor.
 const SUPERVISOR: &str = "supervisor";
+/// Whoever stands at the local screen.
+const PRESENT: &str = "present";
 
 /// Fills in what all leaves of this boot have in common.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,16 @@ impl Actor {
             role,
             session: String::new(),
             source: source.to_owned(),
+        }
+    }
+
+    /// Whoever stands at the local screen: presence was all that was asked of him.
+    pub(crate) fn present() -> Self {
+        Self {
+            id: PRESENT.to_owned(),
+            role: Role::Nobody,
+            session: String::new(),
+            source: crate::screen::SOURCE.to_owned(),
         }
     }
 

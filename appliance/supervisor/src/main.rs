@@ -14,22 +14,29 @@ mod control;
 mod durable;
 mod engine;
 mod event;
+mod evidence;
 mod gateway;
 mod guarantees;
+mod heartbeat;
 mod identity;
 mod leaves;
 mod lifecycle;
 mod models;
+mod network;
 mod options;
 mod outbox;
 mod people;
+mod places;
 mod plan;
 mod process;
+mod screen;
 mod signals;
 mod state;
 mod status;
 mod supervisor;
 mod tiers;
+mod update;
+mod usb;
 mod work;
 
 use std::fmt;
@@ -46,15 +53,20 @@ use crate::clock::Clock;
 use crate::control::Connections;
 use crate::engine::Engines;
 use crate::gateway::Gateway;
+use crate::heartbeat::Heartbeat;
 use crate::identity::Identity;
 use crate::leaves::Scribe;
 use crate::models::ModelStore;
+use crate::network::Network;
 use crate::options::Options;
 use crate::people::People;
+use crate::places::Places;
 use crate::process::Programs;
+use crate::screen::{Ending, Screens};
 use crate::state::StateFolder;
 use crate::supervisor::{Course, Supervisor};
 use crate::tiers::Tiers;
+use crate::update::Updates;
 use crate::work::PasswordDesk;
 
 fn main() -> ExitCode {
@@ -102,6 +114,12 @@ fn boot(options: Options) -> anyhow::Result<()> {
         signals::watch_stdin(events.clone()).context("standard input")?;
     }
     control::listen(&state, events.clone()).context("control socket")?;
+    let places = options.root.as_deref().map(Places::below);
+    if let Some(places) = &places {
+        screen::listen(places, events.clone()).context("screen socket")?;
+    }
+    let network = Network::open(places.clone(), state.root());
+    let updates = Updates::open(places.as_ref(), &state.trust(), &state.updates()).context("updates")?;
     let passwords = PasswordDesk::start(events.clone()).context("threads")?;
     let boot_id = BootId(jingui_trust::random::bytes().context("boot id")?);
     let mut supervisor = Supervisor {
@@ -124,10 +142,16 @@ fn boot(options: Options) -> anyhow::Result<()> {
         acts: Acts::new(),
         gateway: Gateway::new(),
         wishes: options.wishes,
+        places,
+        network,
+        screens: Screens::default(),
+        ending: Ending::default(),
+        updates,
         connections: Connections::new(),
         course: Course::Running,
         afterwards: Vec::new(),
         log_retry_at: None,
+        heartbeat: Heartbeat::from_environment(),
     };
     supervisor.start();
     supervisor.run(&inbox);

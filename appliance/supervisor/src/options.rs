@@ -19,7 +19,7 @@ const BIND_PATIENCE: Duration = Duration::from_secs(2);
 const BIND_PAUSE: Duration = Duration::from_millis(50);
 const PORT_DEFAULT: u16 = 8443;
 const USAGE: &str = "usage: jingui-supervisor [--state DIR] [--port N] [--bind ADDR] [--stop-when-stdin-closes] [--image] \
-     [--vendors DIR]... [--factory DIR]...; for measuring only: [--engine-threads N] [--engine-streams N] \
+     [--vendors DIR]... [--factory DIR]...; for tests only: [--root DIR]; for measuring only: [--engine-threads N] [--engine-streams N] \
      [--engine-context-tokens N] [--engine-kv-tokens N]";
 
 /// Most folders of one kind that the command line may name.
@@ -42,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) vendors: Vec<PathBuf>,
     /// Folders whose subfolders are packages that the box takes in by itself.
     pub(crate) factory: Vec<PathBuf>,
+    /// Where the surroundings of the box lie; `None` on a developer's machine, whose surroundings are its own.
+    pub(crate) root: Option<PathBuf>,
     /// How to load a model, where somebody who measures says so; the memory plan refuses what does not fit all the same.
     pub(crate) wishes: Wishes,
 }
@@ -71,6 +73,7 @@ impl Options {
             ground: Ground::DeveloperMachine,
             vendors: Vec::new(),
             factory: Vec::new(),
+            root: None,
             wishes: Wishes::default(),
         };
         let mut arguments = arguments;
@@ -85,7 +88,11 @@ impl Options {
                 Some("--port") => options.port = parse(&value()?)?,
                 Some("--bind") => options.bind = parse(&value()?)?,
                 Some("--stop-when-stdin-closes") => options.stop_when_stdin_closes = true,
-                Some("--image") => options.ground = Ground::Image,
+                Some("--image") => {
+                    options.ground = Ground::Image;
+                    options.root.get_or_insert_with(|| PathBuf::from("/"));
+                }
+                Some("--root") => options.root = Some(value()?.into()),
                 Some("--vendors") => add_folder(&mut options.vendors, value()?)?,
                 Some("--factory") => add_folder(&mut options.factory, value()?)?,
                 Some("--engine-threads") => options.wishes.thread_count = Some(parse(&value()?)?),
@@ -180,6 +187,12 @@ mod tests {
         let words = "--image --vendors /v --factory /a --factory /b";
         let options = parse_words(&words.split(' ').collect::<Vec<_>>()).unwrap();
         assert_eq!(options.ground, Ground::Image);
+        assert_eq!(options.root, Some(PathBuf::from("/")));
+        assert_eq!(parse_words(&[]).unwrap().root, None);
+        assert_eq!(
+            parse_words(&["--root", "/r"]).unwrap().root,
+            Some(PathBuf::from("/r"))
+        );
         assert_eq!(options.vendors, [PathBuf::from("/v")]);
         assert_eq!(options.factory, [PathBuf::from("/a"), PathBuf::from("/b")]);
         assert_eq!(parse_words(&[]).unwrap().ground, Ground::DeveloperMachine);

@@ -115,6 +115,16 @@ impl Programs {
         })
     }
 
+    /// The program that writes the other slot.
+    pub(crate) fn installer(&self) -> PathBuf {
+        self.folder.join("jingui-installer")
+    }
+
+    /// The program that makes, opens and destroys the state.
+    pub(crate) fn storage(&self) -> PathBuf {
+        self.folder.join("jingui-storage")
+    }
+
     fn open(&self, role: WorkerRole) -> Result<OwnedFd, StartFailure> {
         let path = self.folder.join(role.program());
         let file = OpenOptions::new()

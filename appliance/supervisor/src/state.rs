@@ -73,6 +73,16 @@ impl StateFolder {
         ]
     }
 
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Bundles of new images while they are applied.
+    pub(crate) fn updates(&self) -> PathBuf {
+        self.root.join("update")
+    }
+
     /// The audit log in its public layout.
     pub(crate) fn audit(&self) -> PathBuf {
         self.root.join("audit")

@@ -54,7 +54,14 @@ impl Supervisor {
             });
         }
         let no_model = engine.package.is_none().then(|| Reason::new("system.model.none"));
-        let lasting = [engine.refusal.clone(), self.engines.failed.clone(), no_model];
+        let network = self.network.fault.map(Reason::new);
+        let lasting = [
+            engine.refusal.clone(),
+            self.engines.failed.clone(),
+            no_model,
+            network,
+            self.updates.reason(),
+        ];
         let mut lasting: Vec<Reason> = lasting.into_iter().flatten().collect();
         lasting.dedup();
         judge(&parts, lasting)

@@ -22,16 +22,22 @@ use crate::durable;
 use crate::engine::{Engines, Seat};
 use crate::event::{ConnectionId, EVENTS_MAX, Event, Generation, WorkerRole};
 use crate::gateway::Gateway;
+use crate::heartbeat::Heartbeat;
 use crate::identity::Identity;
 use crate::leaves::{Actor, Scribe};
 use crate::lifecycle::Happening;
 use crate::models::{ModelStore, Staged};
+use crate::network::Network;
+use crate::network::settings::Sound;
 use crate::outbox::Outbox;
-use crate::people::{Enrolled, People};
+use crate::people::{Enrolled, People, Person};
+use crate::places::Places;
 use crate::plan::Wishes;
 use crate::process::Programs;
+use crate::screen::{Ending, Screens};
 use crate::state::StateFolder;
 use crate::tiers::Tiers;
+use crate::update::Updates;
 use crate::work::PasswordDesk;
 
 /// Leaves that one event can make at most; a batch is closed while that many still fit.
@@ -62,10 +68,18 @@ pub(crate) struct Supervisor {
     pub(crate) engines: Engines,
     pub(crate) tiers: Tiers,
     pub(crate) wishes: Wishes,
+    /// Surroundings of the box; `None` on a developer's machine.
+    pub(crate) places: Option<Places>,
+    pub(crate) network: Network,
+    pub(crate) screens: Screens,
+    /// What follows when everything has stopped.
+    pub(crate) ending: Ending,
+    pub(crate) updates: Updates,
     pub(crate) connections: Connections,
     pub(crate) course: Course,
     pub(crate) afterwards: Vec<Afterwards>,
     pub(crate) log_retry_at: Option<Millis>,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 /// Whether the box runs or stops.
@@ -101,6 +115,34 @@ pub(crate) enum Afterwards {
         enrolled: Box<Enrolled>,
         done: SetUpDone,
     },
+    /// Put settings of the network in force whose leaf is recorded.
+    SetNetwork {
+        asker: Asker,
+        sound: Box<Sound>,
+        leaf_index: u64,
+    },
+    /// Copy the log to a stick, whose leaf is recorded.
+    CarryEvidence {
+        asker: Asker,
+        person: Person,
+        leaf_index: u64,
+    },
+    /// Write a new image whose leaf is recorded.
+    WriteUpdate {
+        asker: Asker,
+        source: String,
+        approver: Person,
+        staged: Box<crate::update::Staged>,
+        leaf_index: u64,
+    },
+    /// Note that an image is good whose leaf is recorded.
+    Bless,
+    /// Stop in order, for what follows.
+    Power {
+        asker: Asker,
+        ending: Ending,
+        leaf_index: u64,
+    },
     /// Tell gateway and engines of each other.
     Introduce,
     /// Let an engine answer people whose leaf is recorded.
@@ -115,6 +157,12 @@ pub(crate) enum Letter {
         generation: Generation,
         number: u64,
         answer: Box<Answer>,
+    },
+    /// To a local screen.
+    Screen {
+        connection: ConnectionId,
+        number: u64,
+        reply: Box<jingui_ipc::screen::Reply>,
     },
     /// To a person's tool.
     Reply {
@@ -143,6 +191,8 @@ impl Supervisor {
         if recorded.is_err() {
             self.on_log_stopped();
         }
+        self.judge_update();
+        self.bring_up_network();
         self.gateway_happens(Happening::Wanted);
         if self.models.active().is_some() {
             self.engine_happens(Seat::Serving, Happening::Wanted);
@@ -151,6 +201,7 @@ impl Supervisor {
 
     /// Runs until the box has stopped in order.
     pub(crate) fn run(mut self, inbox: &Receiver<Event>) {
+        self.heartbeat.ready();
         while !self.is_over() {
             self.turn(inbox);
         }
@@ -178,6 +229,7 @@ impl Supervisor {
         self.settle();
         self.tick(looked_at);
         self.settle();
+        self.heartbeat.beat(self.clock.now());
     }
 
     fn take(&mut self, event: Event) {
@@ -207,6 +259,17 @@ impl Supervisor {
             Event::Opened(generation, weights) => self.on_weights_opened(generation, weights),
             Event::Verifying(generation, done, total) => self.on_verifying(generation, done, total),
             Event::Verified(generation, result) => self.on_verified(generation, *result),
+            Event::ScreenConnected(connection, outbox) => self.on_screen_connected(connection, outbox),
+            Event::ScreenAsked(connection, asked) => self.on_screen_asked(connection, *asked),
+            Event::ScreenGone(connection) => self.on_screen_gone(connection),
+            Event::ScreenProgress(act, progress) => self.on_screen_progress(act, progress),
+            Event::UpdateStick(asker, proofs, folder) => self.on_update_stick(asker, proofs, folder),
+            Event::Evidence(act, result) => self.on_evidence(act, *result),
+            Event::UpdateChecked(act, result) => self.on_update_checked(act, *result),
+            Event::UpdateStaged(act, result) => self.on_update_staged(act, *result),
+            Event::UpdateProgress(act, done, total) => self.on_update_progress(act, done, total),
+            Event::UpdateWritten(act, result) => self.on_update_written(act, *result),
+            Event::BootEntries(result) => self.on_boot_entries(*result),
             Event::StopSignal => self.on_stop_signal(),
         }
     }
@@ -244,6 +307,29 @@ impl Supervisor {
                 enrolled,
                 done,
             } => self.install_people(asker, *enrolled, done),
+            Afterwards::SetNetwork {
+                asker,
+                sound,
+                leaf_index,
+            } => self.install_network(asker, &sound, leaf_index),
+            Afterwards::CarryEvidence {
+                asker,
+                person,
+                leaf_index,
+            } => self.carry_evidence(asker, person, leaf_index),
+            Afterwards::WriteUpdate {
+                asker,
+                source,
+                approver,
+                staged,
+                leaf_index,
+            } => self.write_update(asker, &source, approver, *staged, leaf_index),
+            Afterwards::Bless => self.bless(),
+            Afterwards::Power {
+                asker,
+                ending,
+                leaf_index,
+            } => self.end_power(asker, ending, leaf_index),
             Afterwards::Introduce => self.introduce(),
             Afterwards::Promote(generation) => self.promote(generation),
         }
@@ -269,9 +355,20 @@ impl Supervisor {
                     reply: Box::new(Reply::Refused(fault)),
                 });
             }
-            Afterwards::Store { asker, .. } | Afterwards::Install { asker, .. } => {
+            Afterwards::Send(Letter::Screen {
+                connection, number, ..
+            }) => {
+                self.say_to_screen(connection, number, jingui_ipc::screen::Reply::Refused(fault));
+            }
+            Afterwards::Store { asker, .. }
+            | Afterwards::Install { asker, .. }
+            | Afterwards::SetNetwork { asker, .. }
+            | Afterwards::CarryEvidence { asker, .. }
+            | Afterwards::Power { asker, .. } => {
                 self.tell(asker, crate::acts::Told::Refused(fault));
             }
+            Afterwards::WriteUpdate { asker, .. } => self.give_update_up(asker, fault),
+            Afterwards::Bless => self.look_again_at_trial(),
             // When the log is back, all are introduced again.
             Afterwards::Introduce | Afterwards::Promote(_) => {}
         }
@@ -295,6 +392,11 @@ impl Supervisor {
             }
             Letter::Answer { .. } => {}
             Letter::Reply { connection, reply } => self.post_control(connection, &reply),
+            Letter::Screen {
+                connection,
+                number,
+                reply,
+            } => self.say_to_screen(connection, number, *reply),
         }
     }
 
@@ -358,6 +460,9 @@ impl Supervisor {
             self.gateway.life.deadline(),
             self.acts.deadline(),
             self.log_retry_at,
+            self.network.watch_at,
+            self.updates.next_look(),
+            self.heartbeat.next_at(),
         ];
         let engines = self
             .engines
@@ -374,6 +479,9 @@ impl Supervisor {
         }
         self.watch_engines(now);
         self.watch_certificate();
+        self.watch_addresses(now);
+        self.look_at_trial(now);
+        self.announce_health();
         self.give_up_tasks(now, false);
         self.retry_log();
         self.go_on_stopping();
@@ -474,7 +582,8 @@ impl Supervisor {
         for asker in askers {
             self.post_control(asker, &reply);
         }
-        for outbox in self.connections.take() {
+        self.carry_out_reset();
+        for outbox in self.connections.take().into_iter().chain(self.screens.take()) {
             Outbox::finish(outbox);
         }
         self.tiers.close();
@@ -482,6 +591,9 @@ impl Supervisor {
             if let Err(error) = durable::remove(&path) {
                 crate::say(format_args!("{} stays behind: {error}", path.display()));
             }
+        }
+        if let Some(places) = &self.places {
+            self.ending.carry_out(places);
         }
         crate::say(format_args!("stopped"));
     }

@@ -120,7 +120,10 @@ impl Updates {
 
     /// The least security version that an update must have: what runs is never gone behind, nor what the TPM holds.
     fn floor(&self) -> SecurityVersion {
-        let running = self.image.as_ref().map_or(0, |image| image.security_version.get());
+        let running = self
+            .image
+            .as_ref()
+            .map_or(0, |image| image.security_version.get());
         SecurityVersion::new(running.max(self.floor)).unwrap_or(SecurityVersion::LARGEST)
     }
 
@@ -141,9 +144,15 @@ impl Updates {
     pub(crate) fn state(&self) -> UpdateState {
         UpdateState {
             running: self.running(),
-            security_version: self.image.as_ref().map_or(0, |image| image.security_version.get()),
+            security_version: self
+                .image
+                .as_ref()
+                .map_or(0, |image| image.security_version.get()),
             floor: self.floor().get(),
-            phase: self.record.as_ref().map_or(UpdatePhase::None, |record| record.phase),
+            phase: self
+                .record
+                .as_ref()
+                .map_or(UpdatePhase::None, |record| record.phase),
             version: self.record.as_ref().map(|record| record.version.to_string()),
             from: self.record.as_ref().map(|record| record.from.to_string()),
         }
@@ -220,7 +229,10 @@ impl Supervisor {
         if self.updates.is_busy {
             return Err(unavailable("update.busy"));
         }
-        let machine = self.updates.machine().ok_or_else(|| unavailable("update.image.none"))?;
+        let machine = self
+            .updates
+            .machine()
+            .ok_or_else(|| unavailable("update.image.none"))?;
         Ok(Staging {
             folder,
             machine,
@@ -248,7 +260,8 @@ impl Supervisor {
         let told = match result {
             Ok(verified) => {
                 let draft = self.scribe.done(actor, event, "");
-                self.record(draft).map(|_| Told::UpdateOffer(Box::new(self.offer(&verified))))
+                self.record(draft)
+                    .map(|_| Told::UpdateOffer(Box::new(self.offer(&verified))))
             }
             Err(refusal) => {
                 let draft = refusal.draft(&self.scribe, actor, event);
@@ -267,7 +280,9 @@ impl Supervisor {
         let actor = Actor::person(&approver, &source);
         match result {
             Ok(staged) => {
-                let draft = self.scribe.done(actor, self.apply_event(Some(staged.verified())), "");
+                let draft = self
+                    .scribe
+                    .done(actor, self.apply_event(Some(staged.verified())), "");
                 match self.record(draft) {
                     Ok(leaf_index) => self.after_commit(Afterwards::WriteUpdate {
                         asker,
@@ -333,8 +348,16 @@ impl Supervisor {
         let Some((asker, source, approver, leaf_index)) = self.acts.end_writing(act) else {
             return;
         };
-        let phase = if result.is_ok() { UpdatePhase::Written } else { UpdatePhase::None };
-        let noted = self.updates.record.clone().map(|record| Record { phase, ..record });
+        let phase = if result.is_ok() {
+            UpdatePhase::Written
+        } else {
+            UpdatePhase::None
+        };
+        let noted = self
+            .updates
+            .record
+            .clone()
+            .map(|record| Record { phase, ..record });
         let kept = noted.map_or(Ok(()), |record| self.updates.keep(record));
         match (result, kept) {
             (Ok(written), Ok(())) => {
@@ -343,7 +366,9 @@ impl Supervisor {
             }
             (Ok(_), Err(error)) => {
                 // The next start finds the new image running, or the old one in another boot: both are told.
-                crate::say(format_args!("the update is written but could not be noted: {error}"));
+                crate::say(format_args!(
+                    "the update is written but could not be noted: {error}"
+                ));
                 self.tell(asker, Told::Refused(unavailable("system.state.unwritable")));
             }
             (Err(failure), _) => {
@@ -387,7 +412,9 @@ impl Supervisor {
             self.look_again_at_trial();
         }
         if let Err(error) = self.updates.keep(Record { phase, ..record }) {
-            crate::say(format_args!("what became of the update could not be noted: {error}"));
+            crate::say(format_args!(
+                "what became of the update could not be noted: {error}"
+            ));
         }
     }
 
@@ -444,7 +471,9 @@ impl Supervisor {
         self.updates.floor = self.updates.floor.max(record.security_version.get());
         let phase = UpdatePhase::Blessed;
         if let Err(error) = self.updates.keep(Record { phase, ..record }) {
-            crate::say(format_args!("the blessing of the image could not be noted: {error}"));
+            crate::say(format_args!(
+                "the blessing of the image could not be noted: {error}"
+            ));
         }
     }
 
@@ -456,7 +485,11 @@ impl Supervisor {
     /// How far the check, the copy or the writing is.
     pub(crate) fn on_update_progress(&mut self, act: ActId, done: u64, total: u64) {
         self.on_import_progress(act, done, total);
-        let stage = if self.updates.is_writing { Stage::Writing } else { Stage::Copying };
+        let stage = if self.updates.is_writing {
+            Stage::Writing
+        } else {
+            Stage::Copying
+        };
         let progress = Progress {
             stage,
             done_bytes: done,
@@ -475,7 +508,10 @@ impl Supervisor {
         if self.updates.is_health_told || !is_healthy || self.is_stopping() {
             return;
         }
-        let told = self.places.as_ref().map(|places| std::fs::write(places.healthy(), b""));
+        let told = self
+            .places
+            .as_ref()
+            .map(|places| std::fs::write(places.healthy(), b""));
         match told {
             Some(Err(error)) => crate::say(format_args!("health could not be told: {error}")),
             Some(Ok(())) | None => self.updates.is_health_told = true,

@@ -15,6 +15,11 @@ pub(crate) enum Act {
     ManageAccounts,
     /// Export the log: the auditor.
     ExportAudit,
+    /// Go back to the factory's state: the system admin.
+    Reset,
+    /// Write a new image into the other slot: the system admin, who runs the box. What may be written a key of the
+    /// image's maker decides, and the way back is always there, so there is no second person.
+    ApplyUpdate,
 }
 
 /// Why people may not do an act together.
@@ -72,6 +77,8 @@ impl Act {
             Self::ImportModel => &[Role::System, Role::Security],
             Self::ManageAccounts => &[Role::Security],
             Self::ExportAudit => &[Role::Audit],
+            Self::ApplyUpdate => &[Role::System],
+            Self::Reset => &[Role::System],
         }
     }
 }

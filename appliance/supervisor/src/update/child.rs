@@ -174,11 +174,11 @@ fn run(
     let (lines, inbox) = channel();
     let reader = move || {
         let output = BufReader::new(output.take(OUTPUT_BYTES_MAX)).lines();
-        output
-            .map_while(Result::ok)
-            .all(|line| lines.send(line).is_ok());
+        output.map_while(Result::ok).all(|line| lines.send(line).is_ok());
     };
-    let spawned = thread::Builder::new().name("from-installer".to_owned()).spawn(reader);
+    let spawned = thread::Builder::new()
+        .name("from-installer".to_owned())
+        .spawn(reader);
     if let Err(error) = spawned {
         end(&mut child);
         return Err(ChildFailure::NotStarted(error));
