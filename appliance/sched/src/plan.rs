@@ -26,10 +26,11 @@ use crate::{
 const RESTORE_BLOCKS_PER_STEP: usize = 8;
 
 /// Whose rows a step has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Turn {
     Tokens,
     Prompts,
+    #[default]
     Both,
 }
 
@@ -222,7 +223,7 @@ impl Scheduler {
         self.strict.last = Lane::Main;
         let makers = self.decode_parts(drafts);
         let mut step = Step::default();
-        match self.turn(&makers, now) {
+        match self.take_turn(&makers, now) {
             Turn::Both => {
                 step.parts.clone_from(&makers);
                 self.add_prompts(&mut step, &makers, now);
@@ -293,17 +294,19 @@ impl Scheduler {
     }
 
     /// Who computes now, of those who make tokens and the prompts.
-    fn turn(&mut self, makers: &[Part], now: Micros) -> Turn {
+    fn take_turn(&mut self, makers: &[Part], now: Micros) -> Turn {
         let credit = self.cost.foretell(load_of(makers)) / AHEAD_SHARE;
         let nobody = Taken::default();
         let next = self.next_prompt(makers, &nobody, now);
         let is_apart = next.is_some_and(|prompt| self.is_dearer_together(makers, prompt));
-        let turn = match (is_apart, self.is_prompts_turn) {
-            (false, _) => Turn::Both,
-            (true, false) => Turn::Tokens,
-            (true, true) => Turn::Prompts,
+        let turn = match (self.turn, is_apart) {
+            // Whoever makes tokens was left out: not for two steps.
+            (Turn::Prompts, _) if !makers.is_empty() => Turn::Tokens,
+            (Turn::Tokens, true) => Turn::Prompts,
+            (_, true) => Turn::Tokens,
+            (_, false) => Turn::Both,
         };
-        self.is_prompts_turn = turn == Turn::Tokens;
+        self.turn = turn;
         if turn != Turn::Prompts {
             self.ahead_credit_us = (self.ahead_credit_us + credit).min(BUSY_STEP_TARGET_US);
         }
@@ -360,7 +363,11 @@ impl Scheduler {
     /// Adds rows of prompts to a step that has rows of all makers or of none: these wait for its end either way.
     fn add_prompts(&mut self, step: &mut Step, makers: &[Part], now: Micros) {
         let mut load = step.load();
-        let waiting = if step.parts.is_empty() { load_of(makers) } else { Load::default() };
+        let waiting = if step.parts.is_empty() {
+            load_of(makers)
+        } else {
+            Load::default()
+        };
         let beside = self.cost.foretell(waiting);
         let mut is_awaited = makers.iter().any(|part| self.is_interactive(part.stream));
         let mut taken = Taken::default();

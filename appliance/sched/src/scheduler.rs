@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::plan::Turn;
 use crate::shape::{DECODE_WEIGHT, IDLE_US, TIER_BLOCK_TOKENS};
 use crate::stream::{CacheUse, Phase, Refusal, Stream, Submission};
 use crate::strict::StrictLane;
@@ -76,8 +77,8 @@ pub struct Scheduler {
     pub(crate) completion_mean: f64,
     /// Time that prompts of tenants which have had more may take.
     pub(crate) ahead_credit_us: Micros,
-    /// The step before had rows of tokens alone, so that prompts come next.
-    pub(crate) is_prompts_turn: bool,
+    /// Whose rows the last step of the main lane had.
+    pub(crate) turn: Turn,
     /// The latest time that was given.
     pub(crate) clock: Micros,
     next_number: u64,
@@ -104,7 +105,7 @@ impl Scheduler {
             figures: Figures::default(),
             completion_mean: COMPLETION_PRIOR,
             ahead_credit_us: 0,
-            is_prompts_turn: false,
+            turn: Turn::default(),
             clock: 0,
             next_number: 0,
         }

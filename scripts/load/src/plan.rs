@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use crate::figures::short;
-use crate::processes::until_idle;
+use crate::processes::{is_there, until_idle};
 use crate::report::Figures;
 use crate::round::{Round, Sizes, tokens_per_word};
 use crate::scenario::{SCENARIOS, Scenario, Stage, TIGHT_KV_TOKENS};
@@ -466,10 +466,14 @@ fn order(repeat: u64) -> [Side; 3] {
     sides
 }
 
-/// Until no server computes: a reader who left in the scenario before may have left work behind.
+/// Until no server computes: a reader who left in the scenario before may have left work behind. A worker that is gone
+/// was killed by the scenario before, and the next one answered before that ended.
 async fn settle(servers: &BTreeMap<Side, Server>) -> anyhow::Result<()> {
     for server in servers.values() {
-        until_idle(server.worker_pid()?, Instant::now()).await?;
+        let worker = server.worker_pid()?;
+        if is_there(worker) {
+            until_idle(worker, Instant::now()).await?;
+        }
     }
     Ok(())
 }

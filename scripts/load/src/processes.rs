@@ -33,6 +33,11 @@ fn peak_of(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Whether there is such a process.
+pub(crate) fn is_there(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
 /// Processor time that a process used so far, in ticks of 10 ms.
 pub(crate) fn ticks(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/stat");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jingui_sched::{
     CostModel, DraftRoom, Drafts, KvOp, Lane, Load, Micros, Outcome, Part, PartOutcome, Restored, Scheduler,
-    SequenceId, Step, StreamKey, TIER_BLOCK_TOKENS, TenantId, Token,
+    SequenceId, Step, StreamKey, TIER_BLOCK_TOKENS, TILE_ROWS, TenantId, Token,
 };
 
 use crate::random::Random;
@@ -18,6 +18,8 @@ pub(crate) struct Machine {
     pub(crate) attended_thousand: u64,
     /// Percent by which times scatter.
     pub(crate) noise: usize,
+    /// Each row of a tile of attention pays for the cells of all rows in it.
+    pub(crate) is_tiled: bool,
 }
 
 impl Machine {
@@ -28,6 +30,16 @@ impl Machine {
         output: 2_200,
         attended_thousand: 300,
         noise: 5,
+        is_tiled: false,
+    };
+    /// Two cores, nine layers of 1,024, attention as ggml computes it on a CPU.
+    pub(crate) const TILED: Self = Self {
+        step: 3_000,
+        row: 1_200,
+        output: 600,
+        attended_thousand: 400,
+        noise: 5,
+        is_tiled: true,
     };
 
     pub(crate) fn takes(&self, load: Load) -> Micros {
@@ -146,7 +158,7 @@ impl Device {
         let is_poisoned = step.parts.iter().any(|part| Some(part.stream) == self.poisoned);
         let fails = is_poisoned || self.fails_one_in.is_some_and(|of| self.random.one_in(of));
         let is_cut = !fails && self.fails_one_in.is_some_and(|of| self.random.one_in(of));
-        let exact = self.machine.takes(step.load());
+        let exact = self.machine.takes(self.load(step));
         let noise = self.random.between(0, 2 * self.machine.noise) as u64 + 100 - self.machine.noise as u64;
         let took = exact * noise / 100;
         if fails || is_cut {
@@ -168,6 +180,30 @@ impl Device {
             .map(|part| self.compute(step.lane, part))
             .collect();
         (outcome, took)
+    }
+
+    /// What a step costs here.
+    fn load(&self, step: &Step) -> Load {
+        let load = step.load();
+        if !self.machine.is_tiled || step.lane == Lane::Strict || load.rows < TILE_ROWS {
+            return load;
+        }
+        let rows: Vec<&Part> = step
+            .parts
+            .iter()
+            .flat_map(|part| std::iter::repeat_n(part, part.tokens.len()))
+            .collect();
+        let attended = rows.chunks(TILE_ROWS).map(|tile| {
+            let mut cells = BTreeSet::<usize>::new();
+            for part in tile {
+                cells.extend(self.sequences.get(&part.sequence).into_iter().flatten());
+            }
+            TILE_ROWS * (cells.len() + tile.len())
+        });
+        Load {
+            attended: attended.sum(),
+            ..load
+        }
     }
 
     fn apply(&mut self, op: &KvOp, outcome: &mut Outcome, missing: &mut BTreeSet<StreamKey>) {

@@ -126,6 +126,51 @@ fn a_long_prompt_does_not_stop_those_who_make_tokens() {
     });
 }
 
+/// The longest gap of five chats with so many tokens behind them while a prompt of 4k arrives, and how long that takes.
+fn chats_beside_a_prompt(history: usize, seed: u64) -> (u64, u64) {
+    let mut world = World::new(roomy(8), Machine::TILED, seed);
+    let chats: Vec<_> = (0..5)
+        .map(|number| world.ask(Ask::new(1, text(number, history), 2000)).unwrap())
+        .collect();
+    while chats.iter().any(|chat| world.lives[chat].token_times.len() < 20) {
+        world.step();
+    }
+    let begin = world.now;
+    let prompt = world.ask(Ask::new(1, text(77, 4096), 5)).unwrap();
+    while world.lives[&prompt].ended_at.is_none() {
+        world.step();
+    }
+    let gap_of = |chat: &u64| {
+        let times = world.lives[chat]
+            .token_times
+            .iter()
+            .filter(|time| **time >= begin);
+        let times: Vec<u64> = times.copied().collect();
+        times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0)
+    };
+    let gap = chats.iter().map(gap_of).max().unwrap();
+    (gap, world.now - begin)
+}
+
+#[test]
+fn long_chats_do_not_share_a_tile_of_attention_with_a_prompt() {
+    for_seeds("long_chats_do_not_share", 20, |seed| {
+        let (gap, took) = chats_beside_a_prompt(1500, seed);
+        // In one step of 64 rows all of them would take 380 ms at the prompt's end, and 20 s in all.
+        assert!(gap < 250_000, "a gap of {gap} us");
+        assert!(took < 14_000_000, "{took} us");
+    });
+}
+
+#[test]
+fn short_chats_share_it() {
+    for_seeds("short_chats_share_it", 20, |seed| {
+        let (gap, took) = chats_beside_a_prompt(20, seed);
+        assert!(gap < 250_000, "a gap of {gap} us");
+        assert!(took < 11_500_000, "{took} us");
+    });
+}
+
 #[test]
 fn a_short_request_does_not_wait_for_long_prompts() {
     for_seeds("a_short_request_does_not_wait", 20, |seed| {

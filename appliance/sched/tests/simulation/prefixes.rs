@@ -1,6 +1,6 @@
 //! What is computed once and used often.
 
-use jingui_sched::{CacheUse, Shape};
+use jingui_sched::{CacheUse, IDLE_US, Shape};
 
 use crate::device::Machine;
 use crate::random::for_seeds;
@@ -162,4 +162,42 @@ fn a_new_worker_restores_what_the_tiers_have() {
     second.run(5_000);
     assert!(second.lives[&stream].cached >= 2000 / 128 * 128 - 128);
     assert!(second.device.prompt_rows < 260);
+}
+
+#[test]
+fn what_nobody_asks_for_leaves_the_pool_and_comes_back_from_the_tiers() {
+    let shape = Shape {
+        has_tiers: true,
+        idle_leaves: true,
+        ..roomy(4)
+    };
+    let mut world = World::new(shape, Machine::SMALL, 1);
+    world.ask(Ask::new(1, with_prefix(5, 2000, 1, 20), 60)).unwrap();
+    world.run(5_000);
+    assert!(world.device.used() >= 2000, "a while it stays");
+    world.run_until(world.now + IDLE_US + 1);
+    world.ask(Ask::new(2, text(9, 50), 10)).unwrap();
+    world.run(1_000);
+    assert!(world.device.used() <= 60, "{} cells", world.device.used());
+
+    let before = world.device.prompt_rows;
+    let again = world.ask(Ask::new(1, with_prefix(5, 2000, 2, 20), 10)).unwrap();
+    world.run(5_000);
+    assert!(world.lives[&again].cached >= 2000 / 128 * 128 - 128);
+    assert!(world.device.prompt_rows - before < 260);
+}
+
+#[test]
+fn an_idle_prefix_stays_where_the_tiers_are_small() {
+    let shape = Shape {
+        has_tiers: true,
+        ..roomy(4)
+    };
+    let mut world = World::new(shape, Machine::SMALL, 1);
+    world.ask(Ask::new(1, text(5, 2000), 60)).unwrap();
+    world.run(5_000);
+    world.run_until(world.now + IDLE_US + 1);
+    world.ask(Ask::new(2, text(9, 50), 10)).unwrap();
+    world.run(1_000);
+    assert!(world.device.used() >= 2000);
 }

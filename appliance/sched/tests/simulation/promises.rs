@@ -29,6 +29,7 @@ fn life_of_a_box(seed: u64) -> World {
         output: random.between(1, 4_000) as u64,
         attended_thousand: random.between(0, 500) as u64,
         noise: random.between(0, 30),
+        is_tiled: random.one_in(2),
     };
     let mut world = World::new(shape, machine, seed);
     world.guesses = random.between(0, 4);
