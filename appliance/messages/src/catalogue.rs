@@ -18,6 +18,7 @@ pub const AREAS: &[(&str, &str)] = &[
     ("guarantee", include_str!("../catalogue/guarantee.json")),
     ("model", include_str!("../catalogue/model.json")),
     ("storage", include_str!("../catalogue/storage.json")),
+    ("network", include_str!("../catalogue/network.json")),
     ("system", include_str!("../catalogue/system.json")),
     ("update", include_str!("../catalogue/update.json")),
 ];
@@ -26,6 +27,7 @@ pub const AREAS: &[(&str, &str)] = &[
 pub const PHRASE_AREAS: &[(&str, &str)] = &[
     ("cli", include_str!("../catalogue/cli.json")),
     ("console", include_str!("../catalogue/console.json")),
+    ("screen", include_str!("../catalogue/screen.json")),
 ];
 
 /// What happened, why, and what to do.
