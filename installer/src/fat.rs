@@ -49,6 +49,8 @@ pub struct Fat<'a> {
     data_sector: u64,
     sectors_per_cluster: u64,
     root: u32,
+    /// Where the number of free clusters is told, until it is said to be unknown.
+    info_sector: std::cell::Cell<Option<u64>>,
     /// The table: next cluster by cluster.
     chain: Vec<u32>,
 }
@@ -245,6 +247,7 @@ impl<'a> Fat<'a> {
             data_sector,
             sectors_per_cluster: per_cluster,
             root: root & CHAIN_MASK,
+            info_sector: std::cell::Cell::new(word(48).map(u64::from).filter(|it| *it > 0 && *it < reserved)),
             chain,
         };
         fat.clusters_from(fat.root)?;
@@ -578,8 +581,18 @@ impl<'a> Fat<'a> {
         }
     }
 
+    /// The number of free clusters is a help for readers that they may not rely on; a wrong one confuses tools.
+    fn forget_free_count(&self) -> io::Result<()> {
+        if let Some(sector) = self.info_sector.take() {
+            let place = self.offset + sector * SECTOR_BYTES as u64;
+            self.disk.write_at(&info_sector(), place)?;
+        }
+        Ok(())
+    }
+
     /// Writes the sectors of both tables in which these clusters are, synced.
     fn write_table(&self, clusters: &[u32]) -> io::Result<()> {
+        self.forget_free_count()?;
         let per_sector = SECTOR_BYTES / 4;
         let sectors: std::collections::BTreeSet<usize> = clusters
             .iter()

@@ -8,12 +8,15 @@
 //! It knows nothing of the state: the first start of the box makes it.
 
 pub mod answers;
+pub mod attend;
 pub mod disk;
 pub mod entries;
+pub mod esp;
 pub mod fat;
 pub mod gpt;
 pub mod install;
 pub mod layout;
+pub mod person;
 pub mod slot;
 pub mod survey;
 #[cfg(test)]

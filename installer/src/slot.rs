@@ -336,6 +336,3 @@ impl<'a> Meter<'a> {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -507,4 +507,4 @@ fn number_of(file: &File) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,7 @@
 //! A disk for tests that fails, forgets and loses power at a chosen step.
 
+pub(crate) mod bundle;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -71,6 +73,8 @@ struct Inner {
     writes: usize,
     fault: Option<(usize, Fault)>,
     is_gone: bool,
+    /// Where writes are acknowledged and lost.
+    hole: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -93,6 +97,7 @@ impl FaultyDisk {
             writes: 0,
             fault: None,
             is_gone: false,
+            hole: None,
         };
         Self {
             bytes,
@@ -125,6 +130,11 @@ impl FaultyDisk {
         let mut inner = self.inner.borrow_mut();
         inner.fault = Some((usize::MAX - write, Fault::PowerCut));
         inner.writes = 0;
+    }
+
+    /// Writes that cover this place are acknowledged and lost.
+    pub(crate) fn forget_writes_at(&self, offset: u64) {
+        self.inner.borrow_mut().hole = Some(offset);
     }
 
     /// What is there after the power came back.
@@ -180,6 +190,10 @@ impl Disk for FaultyDisk {
         let fault = self.step()?;
         let mut inner = self.inner.borrow_mut();
         inner.writes += 1;
+        let end = offset + bytes.len() as u64;
+        if inner.hole.is_some_and(|hole| offset <= hole && hole < end) {
+            return Ok(());
+        }
         let done = match fault {
             Some(Fault::Fails) => return Err(io::Error::other("a bad sector")),
             Some(Fault::PowerCut) => {

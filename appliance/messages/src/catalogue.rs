@@ -16,6 +16,7 @@ pub const AREAS: &[(&str, &str)] = &[
     ("chat", include_str!("../catalogue/chat.json")),
     ("engine", include_str!("../catalogue/engine.json")),
     ("guarantee", include_str!("../catalogue/guarantee.json")),
+    ("install", include_str!("../catalogue/install.json")),
     ("model", include_str!("../catalogue/model.json")),
     ("storage", include_str!("../catalogue/storage.json")),
     ("network", include_str!("../catalogue/network.json")),
@@ -28,6 +29,7 @@ pub const PHRASE_AREAS: &[(&str, &str)] = &[
     ("cli", include_str!("../catalogue/cli.json")),
     ("console", include_str!("../catalogue/console.json")),
     ("screen", include_str!("../catalogue/screen.json")),
+    ("installer", include_str!("../catalogue/installer.json")),
 ];
 
 /// What happened, why, and what to do.

@@ -120,7 +120,7 @@ pub struct Version {
 }
 
 /// Number against rollback, at most [`SECURITY_VERSION_MAX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct SecurityVersion(u64);
 

@@ -34,6 +34,9 @@ pub(crate) const CODES: &[&str] = &[
     "engine.start-timed-out",
     "engine.starting",
     "engine.stuck-outbox",
+    "evidence.log.unreadable",
+    "evidence.stick.altered",
+    "evidence.stick.unwritable",
     "gateway.broken-conversation",
     "gateway.crashed",
     "gateway.ended",
@@ -46,6 +49,20 @@ pub(crate) const CODES: &[&str] = &[
     "guarantee.why.machine-refuses",
     "guarantee.why.no-golden-prompts",
     "guarantee.why.process-absent",
+    "network.address.count",
+    "network.address.twice",
+    "network.address.unusable",
+    "network.file.malformed",
+    "network.files.unwritable",
+    "network.gateway.outside",
+    "network.gateway.two",
+    "network.interface.name",
+    "network.interface.none",
+    "network.interface.too-many",
+    "network.interface.twice",
+    "network.state.unreadable",
+    "reset.failed",
+    "reset.serial.wrong",
     "system.address.taken",
     "system.bug",
     "system.busy",
@@ -61,6 +78,19 @@ pub(crate) const CODES: &[&str] = &[
     "system.store.misplaced",
     "system.store.no-room",
     "system.vendors.unreadable",
+    "update.busy",
+    "update.fell-back",
+    "update.image.none",
+    "update.keys.unreadable",
+    "update.no-room",
+    "update.writer.ended",
+    "update.writer.late",
+    "update.writer.not-started",
+    "usb.stick.busy",
+    "usb.stick.content",
+    "usb.stick.none",
+    "usb.stick.several",
+    "usb.stick.unreadable",
 ];
 
 #[cfg(test)]
@@ -112,9 +142,17 @@ mod tests {
             // Production code only: tests name codes that other crates own.
             let text = text.split("#[cfg(test)]").next().unwrap();
             for quoted in text.split('"').skip(1).step_by(2) {
-                let is_code = ["auth.", "system.", "guarantee.why."]
-                    .iter()
-                    .any(|area| quoted.starts_with(area))
+                let is_code = [
+                    "auth.",
+                    "evidence.",
+                    "guarantee.why.",
+                    "network.",
+                    "reset.",
+                    "system.",
+                    "usb.",
+                ]
+                .iter()
+                .any(|area| quoted.starts_with(area))
                     && quoted
                         .chars()
                         .all(|sign| sign.is_ascii_lowercase() || matches!(sign, '.' | '-'));
