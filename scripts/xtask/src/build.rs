@@ -23,7 +23,9 @@ const IMAGE_PROGRAMS: &[&str] = &[
     "jingui-gateway",
     "jingui-engine",
     "jingui-cli",
+    "jingui-screen",
     "jingui-storage",
+    "jingui-installer",
 ];
 /// What an image may assume of its machine: AVX2, FMA and F16C (<https://gitlab.com/x86-psABIs/x86-64-ABI>, level 3).
 /// `scripts/run` builds for the machine it stands on; an image is for machines that it has not seen.

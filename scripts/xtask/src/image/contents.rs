@@ -17,7 +17,9 @@ const PROGRAMS: &[&str] = &[
     "jingui-supervisor",
     "jingui-gateway",
     "jingui-engine",
+    "jingui-screen",
     "jingui-storage",
+    "jingui-installer",
 ];
 const PROGRAM_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;

@@ -172,14 +172,66 @@ fn walk(top: &Path, folder: &Path, entries: &mut Vec<Entry>) -> anyhow::Result<(
 
 /// The initrd's files, out of the signed kernel image.
 fn read_initrd(image: &Image) -> anyhow::Result<Vec<Entry>> {
-    let section = section(image, ".initrd")?;
+    let packed = section(image, ".initrd")?;
+    std::fs::write(&packed, without_padding(&std::fs::read(&packed)?)?)?;
     let output = Command::new("zstd")
         .args(["--decompress", "--stdout", "--quiet"])
-        .arg(&section)
+        .arg(&packed)
         .stdin(Stdio::null())
         .output()?;
-    ensure!(output.status.success(), "the initrd cannot be unpacked");
+    ensure!(
+        output.status.success(),
+        "the initrd cannot be unpacked: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     parse_cpio(&output.stdout)
+}
+
+/// The zstd frames of an initrd, without the zeros between them that the kernel skips and `zstd` does not (RFC 8878
+/// section 3.1).
+fn without_padding(bytes: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        if rest.first() == Some(&0) {
+            at += 1;
+            continue;
+        }
+        let length =
+            frame_bytes(rest).with_context(|| format!("no zstd frame at byte {at} of the initrd"))?;
+        frames.extend_from_slice(rest.get(..length).context("a frame is cut off")?);
+        at += length;
+    }
+    Ok(frames)
+}
+
+fn frame_bytes(frame: &[u8]) -> Option<usize> {
+    const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+    if !frame.starts_with(MAGIC) {
+        return None;
+    }
+    let descriptor = usize::from(*frame.get(4)?);
+    let is_single_segment = descriptor & 0x20 != 0;
+    let size_bytes = match descriptor >> 6 {
+        0 => usize::from(is_single_segment),
+        power => 1 << power,
+    };
+    let dictionary_bytes = [0, 1, 2, 4].get(descriptor & 3)?;
+    let mut at = 5 + usize::from(!is_single_segment) + dictionary_bytes + size_bytes;
+    loop {
+        let header: [u8; 3] = frame.get(at..at + 3)?.try_into().ok()?;
+        let [low, middle, high] = header.map(usize::from);
+        let header = low | middle << 8 | high << 16;
+        // A block of one repeated byte holds that byte only.
+        let block_bytes = if header >> 1 & 3 == 1 { 1 } else { header >> 3 };
+        at += 3 + block_bytes;
+        if header & 1 == 1 {
+            break;
+        }
+    }
+    let checksum_bytes = if descriptor & 4 == 0 { 0 } else { 4 };
+    Some(at + checksum_bytes)
 }
 
 /// One section of the signed kernel image, in a file.
@@ -311,6 +363,24 @@ mod tests {
         assert_eq!(found, [("/usr/a", 5), ("/usr/b", 0)]);
         let garbled = [&bytes[..], &[b'x'; CPIO_HEADER_BYTES]].concat();
         parse_cpio(&garbled).unwrap_err();
+    }
+
+    #[test]
+    fn frames_are_found_between_zeros() {
+        let pack = |text: &str| {
+            let mut child = Command::new("zstd")
+                .args(["--compress", "--stdout", "--quiet"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+            child.wait_with_output().unwrap().stdout
+        };
+        let (one, two) = (pack("one"), pack(&"two".repeat(100_000)));
+        let padded = [&one[..], &[0; 7], &two, &[0; 3]].concat();
+        assert_eq!(without_padding(&padded).unwrap(), [&one[..], &two].concat());
+        without_padding(&padded[3..]).unwrap_err();
     }
 
     #[test]

@@ -15,7 +15,9 @@ const PROGRAMS: &[&str] = &[
     "jingui-gateway",
     "jingui-engine",
     "jingui-cli",
+    "jingui-screen",
     "jingui-storage",
+    "jingui-installer",
 ];
 
 /// The bill of an image made of these packages, at this time.

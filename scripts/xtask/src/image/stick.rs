@@ -213,6 +213,7 @@ fn repart(
             "--empty=create",
             "--size=auto",
             "--offline=yes",
+            "--sector-size=512",
             "--no-pager",
         ])
         .arg(format!("--definitions={}", definitions.display()))
