@@ -48,7 +48,7 @@ const FOR_BUILD: &[Package] = &[
     program("pkg-config", "pkg-config"),
 ];
 
-/// What tests need beyond the build: a browser, foreign judges in Python, network tools.
+/// What tests need beyond the build: a browser, foreign judges in Python and of disks, network tools.
 const FOR_TESTS: &[Package] = &[
     program("chromium", "chromium"),
     library("fonts-noto-cjk"),
@@ -59,6 +59,9 @@ const FOR_TESTS: &[Package] = &[
     program("iproute2", "ip"),
     program("strace", "strace"),
     program("util-linux", "setpriv"),
+    program("fdisk", "sfdisk"),
+    program("dosfstools", "fsck.vfat"),
+    program("mtools", "mcopy"),
 ];
 
 /// What building and booting the sealed image needs. The rest is in a builder root of its own.
