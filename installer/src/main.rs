@@ -34,6 +34,7 @@ use jingui_trust::image_key::ImagePublicKey;
 use nix::mount::{MsFlags, mount};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{SigSet, Signal};
 use serde_json::json;
 
 const KEYS_FOLDER: &str = "/usr/share/jingui/image-keys";
@@ -62,7 +63,10 @@ fn main() -> ExitCode {
 
 /// Runs until the machine restarts: what fails is said, and starts over when somebody wants it to.
 fn install() -> ExitCode {
+    // Control-C on a console must not leave a disk half written. All threads come later and inherit it.
     // The stick may be pulled out, and our own program with it: what was said about that must still be readable.
+    let deaf =
+        SigSet::from_iter([Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTSTP, Signal::SIGHUP]).thread_block();
     let locked = mlockall(MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE);
     let roots = Roots::real();
     let mut person = match Consoles::open(&roots) {
@@ -72,8 +76,8 @@ fn install() -> ExitCode {
             return ExitCode::from(EXIT_UNAVAILABLE);
         }
     };
-    if let Err(errno) = locked {
-        eprintln!("jingui-installer: the memory could not be locked: {errno}");
+    if let Err(errno) = deaf.and(locked) {
+        eprintln!("jingui-installer: signals could not be blocked, or the memory not locked: {errno}");
     }
     person.say(&Said::milestone("installer.welcome", NO_FACTS));
     loop {

@@ -336,3 +336,6 @@ impl<'a> Meter<'a> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
