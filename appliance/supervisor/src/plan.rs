@@ -7,7 +7,7 @@
 //!
 //! | part | is |
 //! |---|---|
-//! | weights | the file: mapped, or repacked for this processor, and then its mapped pages can go |
+//! | weights | the file: read into memory, most of it in the layout that this processor computes fastest |
 //! | KV pool | cells times bytes of a cell |
 //! | compute | logits of the rows that may want them, twice (graph and output), intermediate results of the widest step, the mask of one step over the pool |
 //! | strict lane | a context for one stream with its own cells and compute buffers: made when first asked for, counted always |

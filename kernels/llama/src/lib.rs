@@ -1,6 +1,6 @@
 //! The one door to llama.cpp and ggml.
 //!
-//! A model is mapped from an open descriptor ([`Model::load`]), a [`Context`] computes [`Batch`]es of tokens on it,
+//! A model is read from an open descriptor ([`Model::load`]), a [`Context`] computes [`Batch`]es of tokens on it,
 //! and logits come back as slices. No pointer leaves this crate; each call into C++ that may abort the process for
 //! bad arguments is guarded here first, so that a mistake of a caller is an error value and never the end of the
 //! worker. What is left to the process is memory exhaustion and a defect inside llama.cpp itself, which is why the

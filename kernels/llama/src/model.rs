@@ -1,4 +1,4 @@
-//! A model: weights mapped from a descriptor, and the facts in them.
+//! A model: weights read from a descriptor, and the facts in them.
 
 use std::ffi::{CString, c_void};
 use std::fmt;
@@ -37,7 +37,8 @@ pub struct LoadOptions {
     pub has_next_token_layer: bool,
     /// Copies quantised tensors into the layout that this CPU computes fastest. Costs the time and the private memory
     /// of that copy: most of a load from a warm cache (measured, 301 MB of Q4_K: 0.27 s of one core and 205 MB with,
-    /// 0.05 s and nothing without). llama-server does the same. The header is read once, 0.7 MB there; all else is mapped.
+    /// 0.05 s and nothing without). llama-server does the same. With it the file is read, since a map would be
+    /// resident beside the copy; without it all but the header is mapped.
     pub repacks: bool,
 }
 
