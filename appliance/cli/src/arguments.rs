@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Ordinary users of the console
     #[command(subcommand)]
     User(UserCommand),
+    /// New images of the box: check, apply, see what became of them; build and verify bundles
+    #[command(subcommand)]
+    Update(UpdateCommand),
     /// Health, processes, guarantees in force and not in force
     Status,
     /// Stop the box in order
@@ -173,4 +176,86 @@ pub(crate) enum UserCommand {
         #[arg(long, value_name = "FILE")]
         login: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpdateCommand {
+    /// Check a bundle on a mounted stick: signature, fit, every byte. Writes nothing
+    Check {
+        /// The bundle's folder, or the top of a stick that has one
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Write a bundle into the other slot; the system admin approves. It starts with the next restart
+    Apply {
+        /// The bundle's folder, or the top of a stick that has one
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// The system admin's account, in a demo.json; without it asked for
+        #[arg(long, value_name = "FILE")]
+        login: Option<PathBuf>,
+    },
+    /// What runs, what it will not go back behind, and what became of the last update
+    Status,
+    /// Wait until the box is healthy; exit 1 when it is not and its image is on trial
+    Healthy {
+        /// How long
+        #[arg(long, value_name = "SECONDS")]
+        wait: u64,
+    },
+    /// Make the manifest of the files in a folder, and sign it
+    Build(BuildArguments),
+    /// Check a bundle against the public key of an image's maker; exit 1 names what is wrong
+    Verify {
+        /// The bundle's folder, or the top of a stick that has one
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Public key, PEM
+        #[arg(long, value_name = "PUB")]
+        key: PathBuf,
+    },
+    /// Make a key pair that signs bundles: image.key and image.pem
+    Keygen {
+        /// Folder for the two files
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// What the maker of a bundle says about it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BuildArguments {
+    /// The folder with exactly the files that are named
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Version of the image
+    #[arg(long, value_name = "V")]
+    pub(crate) image_version: String,
+    /// Number against rollback
+    #[arg(long, value_name = "N")]
+    pub(crate) security_version: u64,
+    /// For which machines
+    #[arg(long, value_name = "ARCH", default_value = "x86-64", value_parser = ["x86-64", "arm64"])]
+    pub(crate) architecture: String,
+    /// Root hash of the verity tree, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX")]
+    pub(crate) roothash: String,
+    /// File of the root
+    #[arg(long, value_name = "NAME")]
+    pub(crate) root: String,
+    /// File of the verity tree
+    #[arg(long, value_name = "NAME")]
+    pub(crate) verity: String,
+    /// File of the signed boot entry
+    #[arg(long, value_name = "NAME")]
+    pub(crate) uki: String,
+    /// File of the signed boot loader, for a stick
+    #[arg(long, value_name = "NAME")]
+    pub(crate) loader: Option<String>,
+    /// Public key of a site whose answers files an installer takes; several are possible
+    #[arg(long = "site-key", value_name = "PUB")]
+    pub(crate) site_keys: Vec<PathBuf>,
+    /// Private key, PEM (PKCS #8, Ed25519); without it only the manifest is written, to be signed elsewhere
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<PathBuf>,
 }

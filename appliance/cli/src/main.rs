@@ -14,12 +14,15 @@ mod model;
 mod people;
 mod screen;
 mod status;
+mod update;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, AuditCommand, Command, KeyCommand, ModelCommand, UserCommand};
+use crate::arguments::{
+    Arguments, AuditCommand, Command, KeyCommand, ModelCommand, UpdateCommand, UserCommand,
+};
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
 
@@ -85,6 +88,15 @@ fn run(arguments: &Arguments, screen: &Screen) -> Result<Exit, Failure> {
             from.as_deref(),
             login.as_deref(),
         ),
+        Command::Update(command) => match command {
+            UpdateCommand::Check { folder } => update::check(screen, state, folder),
+            UpdateCommand::Apply { folder, login } => update::apply(screen, state, folder, login.as_deref()),
+            UpdateCommand::Status => update::status(screen, state),
+            UpdateCommand::Healthy { wait } => update::healthy(screen, state, *wait),
+            UpdateCommand::Build(arguments) => update::build(screen, arguments),
+            UpdateCommand::Verify { folder, key } => update::verify(screen, folder, key),
+            UpdateCommand::Keygen { out } => update::keygen(screen, out),
+        },
         Command::Status => status::show(screen, state),
         Command::Stop => status::stop(screen, state),
     }

@@ -26,6 +26,14 @@ const COMMANDS: &[&[&str]] = &[
     &["user", "create"],
     &["status"],
     &["stop"],
+    &["update"],
+    &["update", "check"],
+    &["update", "apply"],
+    &["update", "status"],
+    &["update", "healthy"],
+    &["update", "build"],
+    &["update", "verify"],
+    &["update", "keygen"],
 ];
 
 #[test]
