@@ -468,6 +468,7 @@ impl Supervisor {
         let Some(record) = self.updates.record.clone() else {
             return;
         };
+        self.platform.raise_floor(record.security_version.get());
         self.updates.floor = self.updates.floor.max(record.security_version.get());
         let phase = UpdatePhase::Blessed;
         if let Err(error) = self.updates.keep(Record { phase, ..record }) {

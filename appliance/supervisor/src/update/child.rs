@@ -38,7 +38,7 @@ pub(crate) struct Entries {
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub(super) struct Entry {
     version: ImageVersion,
     tries_left: Option<u32>,
 }
@@ -46,7 +46,7 @@ struct Entry {
 /// What the child says in a line.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Line {
+pub(super) enum Line {
     Progress(u64, u64),
     Done(bool),
     Refused {
@@ -159,7 +159,7 @@ pub(super) fn entries(installer: &Path) -> Result<Entries, ChildFailure> {
 }
 
 /// Runs the child to its end and hands on each line; kills it at the deadline, or when a line ends the matter.
-fn run(
+pub(super) fn run(
     mut command: Command,
     deadline: Duration,
     mut take: impl FnMut(Line) -> Result<(), ChildFailure>,
