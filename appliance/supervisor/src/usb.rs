@@ -10,8 +10,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use jingui_ipc::storage::{REPORT_BYTES_MAX, Report};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::durable;
 use crate::places::Places;
 
 /// File systems that a stick may have, in the order in which they are tried.
@@ -24,6 +26,11 @@ const OUR_LABEL: &str = "jingui";
 const PAYLOAD_LABEL: &str = "jingui-payload";
 /// Longest attribute that is read, in bytes.
 const ATTRIBUTE_BYTES_MAX: u64 = 4096;
+
+/// The EFI system partition of the disk that the box runs from.
+const ESP_LABEL: &str = "jingui-esp";
+/// Names the place where it is mounted.
+const ESP_ACT: &str = "esp";
 
 /// What a stick is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +101,10 @@ impl Stick {
             (Some(name), 0) => name,
             (Some(_), more) => return Err(StickRefusal::Several(more + 1)),
         };
+        Self::mount_named(places, act, purpose, name)
+    }
+
+    fn mount_named(places: &Places, act: &str, purpose: Purpose, name: String) -> Result<Self, StickRefusal> {
         let folder = places.stick(act);
         let unreadable = |error| StickRefusal::Unreadable(name.clone(), error);
         fs::create_dir_all(&folder).map_err(unreadable)?;
@@ -110,6 +121,17 @@ impl Stick {
     /// Where its content is.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The EFI system partition of the disk that the box runs from, for reading; `None` when nobody knows that disk.
+    ///
+    /// # Errors
+    /// [`StickRefusal::Unreadable`].
+    pub(crate) fn mount_esp(places: &Places) -> Result<Option<Self>, StickRefusal> {
+        let Some(name) = esp(places) else {
+            return Ok(None);
+        };
+        Self::mount_named(places, ESP_ACT, Purpose::Read, name).map(Some)
     }
 
     /// A folder on it, held open; the stick is out of reach for everybody else from now on, and unmounted when the folder
@@ -162,6 +184,19 @@ fn mount_any(device: &Path, folder: &Path, purpose: Purpose) -> io::Result<()> {
         }
     }
     Err(last)
+}
+
+/// Name of the ESP on the disk that `jingui-storage` found the running image on.
+fn esp(places: &Places) -> Option<String> {
+    let report = durable::read(&places.storage_report(), REPORT_BYTES_MAX).ok()??;
+    let report: Report = serde_json::from_slice(&report).ok()?;
+    let disk = places.blocks().join(report.disk).canonicalize().ok()?;
+    let entries = fs::read_dir(&disk).ok()?.flatten().take(DEVICES_MAX);
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut devices = names.filter_map(|name| Device::read(&places.blocks(), &name));
+    devices
+        .find(|device| device.is_partition && device.disk == disk && device.label == ESP_LABEL)
+        .map(|device| device.name)
 }
 
 /// Names of the partitions on sticks, and of sticks without partitions.

@@ -83,14 +83,20 @@ UseGateway=yes
 UseMTU=no
 ";
 
-/// The set of interfaces on which the DHCP client may speak; `name_of` says which interface a port is now.
+/// The set of interfaces on which the DHCP client may speak; `name_of` says which interface a burnt-in address is now. One
+/// that is called by its name may come later.
 pub(crate) fn firewall(settings: Option<&Sound>, name_of: impl Fn(&Port) -> Option<String>) -> String {
     let mut text = String::from("flush set inet jingui dhcp_interfaces\n");
     let interfaces = settings.map(|sound| sound.settings().interfaces.as_slice());
     for interface in interfaces.unwrap_or_default() {
-        if interface.method == Method::Dhcp
-            && let Some(name) = name_of(&interface.port)
-        {
+        if interface.method != Method::Dhcp {
+            continue;
+        }
+        let name = match &interface.port {
+            Port::Name(name) => Some(name.clone()),
+            port @ Port::Mac(_) => name_of(port),
+        };
+        if let Some(name) = name {
             let _ = writeln!(text, "add element inet jingui dhcp_interfaces {{ \"{name}\" }}");
         }
     }
@@ -145,12 +151,14 @@ mod tests {
         let settings = sound(vec![
             fixed("ens3", &["10.0.2.15/24"]),
             dhcp(Port::Mac(mac)),
-            dhcp(Port::Name("gone".to_owned())),
+            dhcp(Port::Mac("52:54:00:12:34:99".parse().unwrap())),
+            dhcp(Port::Name("ens9".to_owned())),
         ]);
         let name_of = |port: &Port| (*port == Port::Mac(mac)).then(|| "ens4".to_owned());
         assert_eq!(
             firewall(Some(&settings), name_of),
-            "flush set inet jingui dhcp_interfaces\nadd element inet jingui dhcp_interfaces { \"ens4\" }\n"
+            "flush set inet jingui dhcp_interfaces\nadd element inet jingui dhcp_interfaces { \"ens4\" }\n\
+             add element inet jingui dhcp_interfaces { \"ens9\" }\n"
         );
         assert_eq!(
             firewall(None, |_| None),

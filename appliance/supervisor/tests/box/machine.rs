@@ -422,6 +422,11 @@ impl ReadStorage for Folder {
     }
 }
 
+/// A log in a folder verifies with that key.
+pub(crate) fn verify(log: &Path, vkey: &str) {
+    jingui_audit::verify(&Folder(log.to_owned()), &vkey.parse().unwrap(), None).unwrap();
+}
+
 pub(crate) fn demo_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../image/models/glm4-canary")
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod machine;
+mod screen;
 mod switch;
+mod update;
 
 use std::collections::BTreeSet;
 use std::fs;
