@@ -14,7 +14,7 @@ use crate::keys::Key;
 use crate::words::Words;
 
 /// Ticks between two looks at the box.
-const TICKS_PER_LOOK: u32 = 4;
+const TICKS_PER_LOOK: u32 = 8;
 /// Ticks after which an unanswered look is asked again.
 const TICKS_OF_PATIENCE: u32 = 40;
 /// Entries of the menu, in order.

@@ -57,7 +57,7 @@ fn page(app: &App, columns: usize, rows: usize) -> Drawn {
         },
         Page::Guarantees(first) => Drawn {
             title: words.of("screen.guarantees.title"),
-            sheet: home::guarantees(app, columns).from_line(*first, rows),
+            sheet: home::guarantees(app, columns).scrolled_to(*first, rows),
             help: words.of("screen.guarantees.help"),
         },
         Page::Menu(chosen) => Drawn {

@@ -62,7 +62,7 @@ fn preview(sheet: &mut Sheet, words: Words, flow: &Flow) {
             sheet.blank();
         }
         Act::Update(Some(offer)) => {
-            sheet.labelled(&words.of("screen.update.running"), &offer.running, PLAIN);
+            sheet.labelled(&words.of("screen.update.version-now"), &offer.running, PLAIN);
             sheet.labelled(&words.of("screen.update.offered"), &offer.version, STRONG);
             let security = offer.security_version.to_string();
             sheet.labelled(&words.of("screen.update.security"), &security, PLAIN);

@@ -13,6 +13,8 @@ use crate::words::Words;
 const REASONS_MAX: usize = 3;
 /// Addresses that are shown on the first page.
 const ADDRESSES_MAX: usize = 4;
+/// The fact that names the running image.
+const IMAGE_VERSION: &str = "image-version";
 /// Groups of the fingerprint on a line.
 const GROUPS_PER_LINE: usize = 8;
 
@@ -102,19 +104,47 @@ fn facts(sheet: &mut Sheet, words: Words, picture: &Picture) {
     };
     sheet.labelled(&words.of("screen.home.guarantees"), &text, style);
     if let Some(counters) = &picture.firewall {
-        let shown: Vec<String> = counters
-            .iter()
-            .map(|(name, packets)| format!("{name} {packets}"))
-            .collect();
-        sheet.labelled(&words.of("screen.home.firewall"), &shown.join("  "), PLAIN);
+        firewall(sheet, words, counters);
     }
 }
 
+fn firewall(sheet: &mut Sheet, words: Words, counters: &[(String, u64)]) {
+    let packets = |name: &str| {
+        counters
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, packets)| *packets)
+    };
+    let shown = |name| packets(name).map_or_else(|| "?".to_owned(), |packets| packets.to_string());
+    let [began, knocked, out, tried] = ["service_in", "refused_in", "replies_out", "refused_out"].map(shown);
+    let facts = [
+        ("in", began.as_str()),
+        ("knocked", &knocked),
+        ("out", &out),
+        ("tried", &tried),
+    ];
+    // Nothing of ours ever begins to speak: a packet that did is worth a question.
+    let style = if packets("refused_out") == Some(0) {
+        PLAIN
+    } else {
+        WAITING
+    };
+    let text = words.with("screen.home.firewall-counts", &facts);
+    sheet.labelled(&words.of("screen.home.firewall"), &text, style);
+}
+
+/// Of the product, and of the image under it.
 fn version(words: Words, status: &Status) -> String {
     if status.is_developer_mode {
-        words.with("screen.home.developer", &[("version", &status.version)])
-    } else {
-        status.version.clone()
+        return words.with("screen.home.developer", &[("version", &status.version)]);
+    }
+    let image = status.platform.iter().find(|fact| fact.name == IMAGE_VERSION);
+    match image.and_then(|fact| fact.measured.as_ref()) {
+        Some(image) => {
+            let facts = [("version", status.version.as_str()), ("image", image)];
+            words.with("screen.home.image", &facts)
+        }
+        None => status.version.clone(),
     }
 }
 

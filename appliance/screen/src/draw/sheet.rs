@@ -41,7 +41,7 @@ impl Sheet {
     }
 
     /// From that line on, as far as the last page allows.
-    pub(super) fn from_line(mut self, first: usize, rows: usize) -> Self {
+    pub(super) fn scrolled_to(mut self, first: usize, rows: usize) -> Self {
         let first = first.min(self.lines.len().saturating_sub(rows));
         self.lines.drain(..first);
         self
