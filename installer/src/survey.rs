@@ -288,13 +288,7 @@ impl Roots {
         let mut found = Found {
             name: name.to_owned(),
             number: attribute(&path, "dev"),
-            model: [
-                attribute(&path, "device/vendor"),
-                attribute(&path, "device/model"),
-            ]
-            .join(" ")
-            .trim()
-            .to_owned(),
+            model: model(&path),
             serial: serial(&path),
             bytes,
             sequence: number("diskseq").unwrap_or(0),
@@ -451,6 +445,17 @@ fn give_handles(disks: &mut [Found]) {
 fn tail(serial: &str) -> String {
     let skip = serial.chars().count().saturating_sub(HANDLE_CHARACTERS);
     serial.chars().skip(skip).collect()
+}
+
+/// Vendor and model; virtio has a number for the one and no other.
+fn model(path: &Path) -> String {
+    let names = ["device/vendor", "device/model"].map(|name| attribute(path, name));
+    let words: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.starts_with("0x"))
+        .collect();
+    words.join(" ").trim().to_owned()
 }
 
 /// Where NVMe, virtio and SCSI disks keep their serial.

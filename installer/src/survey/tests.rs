@@ -124,6 +124,8 @@ fn a_disk_is_told_by_model_serial_and_size() {
     assert_eq!((disk.serial.as_str(), disk.bytes), ("SERIAL-sda", 32 << 30));
     assert_eq!((disk.unfit, disk.content), (None, Content::Nothing));
     assert_eq!(disk.handle, "-sda");
+    machine.write("sys/devices/sda/device/vendor", "0x1af4");
+    assert_eq!(machine.disk("sda").model, "Model of sda");
     // As virtio and SCSI tell it.
     fs::remove_file(machine.path("sys/devices/sda/device/serial")).unwrap();
     machine.write("sys/devices/sda/serial", "virtio-1");
