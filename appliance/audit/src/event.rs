@@ -336,6 +336,28 @@ events! {
         secure_boot: SecureBoot,
         /// Whether no sealed image is under the supervisor.
         developer_mode: bool,
+        /// Version of the image, as its signer published it; absent on a developer's machine, as are all that follow.
+        image_version: Option<String>,
+        /// Vendor and version of the firmware.
+        firmware: Option<String>,
+        /// Whether anybody may replace the keys of Secure Boot.
+        setup_mode: Option<bool>,
+        /// PCRs of the TPM's SHA-256 bank, each `<index>:<hex>`.
+        pcrs: Option<Vec<String>>,
+        /// Digest of the firmware's event log, from which the PCRs can be computed.
+        event_log: Option<Sha256>,
+        /// Milliseconds of the TPM's clock.
+        tpm_clock_ms: Option<u64>,
+        /// Starts of the machine that the TPM counted.
+        tpm_reset_count: Option<u64>,
+        /// Wake-ups of the machine that the TPM counted.
+        tpm_restart_count: Option<u64>,
+        /// Least security version of an image, by the TPM's counter.
+        floor: Option<u64>,
+        /// What opened the state: `tpm`, `recovery-key`, `passphrase`, `key-stick`.
+        state_opened_by: Option<String>,
+        /// Whether the supervisor did not stop in order before this start; absent in logs of before.
+        unclean: Option<bool>,
     }
     /// The first-boot ceremony made the three admins.
     SetUp = "setup" {

@@ -76,19 +76,42 @@ fn event() -> BoxedStrategy<Event> {
             },
         );
     let boot = (
-        text(),
-        number(),
-        maybe(digest()),
-        select(SecureBoot::ALL),
-        any::<bool>(),
+        (
+            text(),
+            number(),
+            maybe(digest()),
+            select(SecureBoot::ALL),
+            any::<bool>(),
+        ),
+        (maybe(text()), maybe(text()), maybe(any::<bool>().boxed())),
+        (maybe(texts().boxed()), maybe(digest())),
+        (maybe(number()), maybe(number()), maybe(number()), maybe(number())),
+        (maybe(text()), maybe(any::<bool>().boxed())),
     )
         .prop_map(
-            |(version, security_version, image, secure_boot, developer_mode)| Event::Boot {
+            |(
+                (version, security_version, image, secure_boot, developer_mode),
+                (image_version, firmware, setup_mode),
+                (pcrs, event_log),
+                (tpm_clock_ms, tpm_reset_count, tpm_restart_count, floor),
+                (state_opened_by, unclean),
+            )| Event::Boot {
                 version,
                 security_version,
                 image,
                 secure_boot,
                 developer_mode,
+                image_version,
+                firmware,
+                setup_mode,
+                pcrs,
+                event_log,
+                tpm_clock_ms,
+                tpm_reset_count,
+                tpm_restart_count,
+                floor,
+                state_opened_by,
+                unclean,
             },
         );
     let people = prop_oneof![
@@ -365,6 +388,19 @@ fn moments_are_written_as_rfc_3339_in_utc() {
 }
 
 const GOOD: &str = r#"{"actor":"a","boot":"03030303030303030303030303030303","det":{},"evt":"auth.logout","mono":1,"obj":"","out":"ok","role":"user","seq":5,"sess":"s","src":"","t":"2025-11-24T16:00:00.000Z","ts":"rtc","v":1,"why":""}"#;
+
+/// A leaf as it was written before the platform was measured.
+const BOOT_OF_BEFORE: &str = r#"{"actor":"supervisor","boot":"03030303030303030303030303030303","det":{"developer_mode":true,"secure_boot":"unknown","security_version":0,"version":"0.1.0"},"evt":"boot","mono":1,"obj":"","out":"ok","role":"device","seq":1,"sess":"","src":"","t":"2025-11-24T16:00:00.000Z","ts":"rtc","v":1,"why":""}"#;
+
+#[test]
+fn a_boot_leaf_of_before_is_read_and_written_as_it_was() {
+    let leaf = Leaf::parse(BOOT_OF_BEFORE.as_bytes()).unwrap();
+    let Event::Boot { pcrs, unclean, .. } = &leaf.draft.event else {
+        panic!("a boot leaf");
+    };
+    assert_eq!((pcrs, unclean), (&None, &None));
+    assert_eq!(leaf.to_bytes(), BOOT_OF_BEFORE.as_bytes());
+}
 
 #[test]
 fn every_other_spelling_of_a_leaf_is_refused_with_its_reason() {

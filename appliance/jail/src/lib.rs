@@ -16,9 +16,11 @@ mod confine;
 mod descriptors;
 mod inherited;
 mod launch;
+mod mapper;
 mod namespace;
 mod sys;
 mod terminal;
+mod verity;
 mod walls;
 
 pub use child::{Child, ExitReason};
@@ -26,8 +28,10 @@ pub use confine::{ConfineError, Confinement, Profile, confine, shut_in};
 pub use descriptors::{Received, receive_descriptors, send_descriptors};
 pub use inherited::inherited;
 pub use launch::{Identity, Launch, LaunchError, Limits, Step, Strictness, launch};
+pub use mapper::mapper_table;
 pub use namespace::{Namespace, available_namespaces};
 pub use terminal::terminal_size;
+pub use verity::{MEASUREMENT_BYTES, measure_file, seal_file};
 pub use walls::{Walls, measure};
 
 /// Every code of this crate's errors. A code never changes once released.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use jingui_trust::fs_verity::FsVerityStream;
 use jingui_trust::{ChunkDigest, ChunkStream, Sha256};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Chunks {
     pub byte_count: u64,
     /// Digest of each chunk, in order.
     pub digests: Vec<ChunkDigest>,
+    /// What the kernel's fs-verity measures of the file, once it is sealed; `None` in lists of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_verity: Option<Sha256>,
 }
 
 impl Chunks {
@@ -49,6 +53,18 @@ impl Chunks {
     pub fn is_whole(&self) -> bool {
         u64::try_from(self.digests.len()) == Ok(self.byte_count.div_ceil(CHUNK_BYTES))
             && self.digests.len() <= CHUNK_COUNT_MAX
+    }
+
+    /// Whether the file behind this descriptor is the one of the list by what the kernel measured of it just now. Reads
+    /// none of its bytes: the kernel checks each block when it is used, and a block that is not the measured one is an
+    /// error of reading. Compared in constant time.
+    #[must_use]
+    pub fn match_measured(&self, file: &File, measured: &Sha256) -> bool {
+        let Some(expected) = &self.fs_verity else {
+            return false;
+        };
+        file.metadata().is_ok_and(|facts| facts.len() == self.byte_count)
+            && jingui_trust::mac::equal(expected.as_bytes(), measured.as_bytes())
     }
 
     /// Whether the file, as it is behind this descriptor, is the one of the list: every byte is read through it.
@@ -175,11 +191,13 @@ pub(crate) struct Making {
     current_bytes: u64,
     byte_count: u64,
     digests: Vec<ChunkDigest>,
+    fs_verity: FsVerityStream,
 }
 
 impl Making {
     /// Takes the next bytes of the file.
     pub(crate) fn update(&mut self, mut bytes: &[u8]) {
+        self.fs_verity.update(bytes);
         while !bytes.is_empty() {
             let room = usize::try_from(CHUNK_BYTES - self.current_bytes).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(room));
@@ -203,6 +221,7 @@ impl Making {
             sha256,
             byte_count: self.byte_count,
             digests: self.digests,
+            fs_verity: Some(self.fs_verity.finish()),
         }
     }
 

@@ -11,7 +11,9 @@
 //! [`Candidate::verify`] digests the files where they lie and keeps their descriptors, for weights that are already
 //! in the store, which only the supervisor can write: it hands the same descriptor to the engine, which maps it.
 //! Where the supervisor kept the [`Chunks`] of the weights from the time when they were digested whole, their bytes are
-//! compared with those instead, on all cores; every byte is read and digested either way.
+//! compared with those instead, on all cores; every byte is read and digested either way. Where the kernel's fs-verity
+//! holds the weights, and measured the file that these chunks belong to, no byte is read now: the kernel checks each block
+//! whenever it is used, for as long as the descriptor lives.
 //! [`Candidate::import`] is for folders of others (a stick can answer each read with other bytes): it digests each
 //! piece in memory and writes that same piece to the copy, so the copy holds exactly the digested bytes; the
 //! `Verified` that it gives holds the *copies*, so that the pre-check too reads what is stored and not the stick.
@@ -76,6 +78,7 @@ pub struct Verified {
     release: Release,
     signed_by: Sha256,
     chunks: Option<Chunks>,
+    is_weights_sealed: bool,
 }
 
 /// A verified package whose weights passed the pre-check and are what the release says.
@@ -148,7 +151,7 @@ impl Candidate {
         progress: Progress<'_>,
     ) -> Result<Verified, Refusal> {
         self.authenticate(trust, floor)?
-            .digest_all(None, progress, Some(sink))
+            .digest_all(None, None, progress, Some(sink))
     }
 
     /// Checks the signature, the names and the release, and reads nothing else: who signed what is known in a moment.
@@ -265,12 +268,27 @@ impl Authentic {
     /// # Errors
     /// [`Refusal::Altered`]; [`Refusal::is_failure`] when the device failed.
     pub fn verify(self, known: Option<&Chunks>, progress: Progress<'_>) -> Result<Verified, Refusal> {
-        self.digest_all(known, progress, None)
+        self.digest_all(known, None, progress, None)
+    }
+
+    /// As [`Authentic::verify`], for weights that the kernel's fs-verity holds: `measured` is what it measured of the
+    /// descriptor of [`Authentic::weights`]. Where that is what is known of them, their bytes are not read now.
+    ///
+    /// # Errors
+    /// As [`Authentic::verify`].
+    pub fn verify_sealed(
+        self,
+        known: Option<&Chunks>,
+        measured: Sha256,
+        progress: Progress<'_>,
+    ) -> Result<Verified, Refusal> {
+        self.digest_all(known, Some(measured), progress, None)
     }
 
     fn digest_all(
         self,
         known: Option<&Chunks>,
+        measured: Option<Sha256>,
         progress: Progress<'_>,
         mut sink: Option<&mut dyn Sink>,
     ) -> Result<Verified, Refusal> {
@@ -286,11 +304,18 @@ impl Authentic {
         };
         let mut kept = BTreeMap::new();
         let mut chunks = None;
+        let mut is_weights_sealed = false;
         for (path, source) in self.files {
             let Some(signed) = self.statement.files().get(&path).copied() else {
                 return Err(Refusal::Extra { file: path });
             };
             let is_weights = weights.as_ref() == Some(&path);
+            if is_weights && sink.is_none() && is_sealed(&source, signed, known, measured) {
+                is_weights_sealed = true;
+                advance(source.byte_count);
+                kept.insert(path, source);
+                continue;
+            }
             if is_weights && sink.is_none() && is_known(&path, &source, signed, known, &mut advance)? {
                 kept.insert(path, source);
                 continue;
@@ -327,6 +352,7 @@ impl Authentic {
             release: self.release,
             signed_by: self.signed_by,
             chunks,
+            is_weights_sealed,
         })
     }
 }
@@ -366,6 +392,12 @@ impl Verified {
     #[must_use]
     pub const fn chunks(&self) -> Option<&Chunks> {
         self.chunks.as_ref()
+    }
+
+    /// Whether the kernel answers for the weights' bytes whenever they are used, and they were not read now.
+    #[must_use]
+    pub const fn is_weights_sealed(&self) -> bool {
+        self.is_weights_sealed
     }
 
     /// Runs the pre-check on the weights and compares them with the release.
@@ -424,6 +456,12 @@ impl Sound {
     #[must_use]
     pub const fn chunks(&self) -> Option<&Chunks> {
         self.verified.chunks()
+    }
+
+    /// As [`Verified::is_weights_sealed`].
+    #[must_use]
+    pub const fn is_weights_sealed(&self) -> bool {
+        self.verified.is_weights_sealed
     }
 
     /// Facts of the weights.
@@ -493,6 +531,14 @@ pub(crate) fn read_whole(path: &PackPath, file: &OpenFile) -> Result<Vec<u8>, Re
     };
     read_pieces(path, file, &mut take)?;
     Ok(bytes)
+}
+
+/// Whether the kernel's measurement says that the file is the one whose chunks are known.
+fn is_sealed(file: &OpenFile, signed: Sha256, known: Option<&Chunks>, measured: Option<Sha256>) -> bool {
+    match (known.filter(|chunks| chunks.sha256 == signed), measured) {
+        (Some(chunks), Some(measured)) => chunks.match_measured(&file.file, &measured),
+        _ => false,
+    }
 }
 
 /// Whether the file is the one whose chunks are known.

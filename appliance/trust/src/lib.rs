@@ -9,6 +9,7 @@
 pub mod aead;
 pub mod chunk;
 pub mod digest;
+pub mod fs_verity;
 pub mod image_key;
 pub mod log_key;
 pub mod mac;
@@ -17,6 +18,7 @@ pub mod random;
 pub mod secret;
 pub mod store;
 pub mod totp;
+pub mod tpm;
 pub mod vendor_key;
 
 pub use chunk::{ChunkDigest, ChunkStream};
