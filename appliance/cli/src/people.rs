@@ -51,9 +51,13 @@ pub(crate) fn set_up(
     if let Some(key) = &done.first_key {
         lines.push(screen.words("cli.key.created", &[("key", &key.0)]));
     }
+    if let Some(key) = &done.recovery_key {
+        lines.push(screen.words("cli.setup.recovery-key", &[("key", &key.0)]));
+    }
+    let recovery_key = done.recovery_key.as_ref().map(|key| key.0.clone());
     let key = done.first_key.as_ref().map(|key| key.0.clone());
     screen.answer(
-        &json!({ "leaf_index": done.leaf_index, "first_key": key }),
+        &json!({ "leaf_index": done.leaf_index, "first_key": key, "recovery_key": recovery_key }),
         &lines,
     );
     Ok(Exit::Done)

@@ -126,6 +126,7 @@ fn status(health: Health, vkey: &str) -> Status {
             progress: None,
         }],
         serving: None,
+        platform: Vec::new(),
         guarantees: vec![
             Guarantee {
                 name: "gateway.seccomp".to_owned(),
@@ -520,6 +521,7 @@ fn the_ceremony_takes_its_people_from_a_file_and_its_code_from_the_box() {
     let done = SetUpDone {
         leaf_index: 9,
         first_key: Some(Private("k-1.secret".to_owned())),
+        recovery_key: Some(Private("cbdefghi-jklnrtuv".to_owned())),
     };
     let requests = supervisor(folder.path(), vec![Reply::SetUpDone(done)]);
     let state = text(folder.path());
@@ -535,6 +537,7 @@ fn the_ceremony_takes_its_people_from_a_file_and_its_code_from_the_box() {
     ]);
     ended(&output, 0);
     assert_eq!(json_of(&output)["first_key"], "k-1.secret");
+    assert_eq!(json_of(&output)["recovery_key"], "cbdefghi-jklnrtuv");
     let Request::SetUp(set_up) = requests.recv().unwrap() else {
         panic!("a ceremony")
     };

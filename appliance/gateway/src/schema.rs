@@ -100,6 +100,9 @@ pub struct SetUpDone {
     /// `<id>.<secret>` of the first key, if one was asked for; shown only here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_key: Option<String>,
+    /// Opens the encrypted state when the TPM would not; shown only here. Absent where nothing is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_key: Option<String>,
 }
 
 /// A refusal or failure as the console gets it (RFC 9457).
@@ -150,6 +153,8 @@ pub struct Status {
     pub serving: Option<ModelFacts>,
     /// Each promise, and whether it holds on this machine now.
     pub guarantees: Vec<Guarantee>,
+    /// What is measured of the machine, beside what the image's signer published; empty on a developer's machine.
+    pub platform: Vec<PlatformFact>,
     /// State of the audit log.
     pub audit: AuditState,
     /// Milliseconds since the supervisor started.
@@ -227,6 +232,20 @@ pub struct Guarantee {
     /// When not: a stable code that says why.
     #[schema(required = true)]
     pub why: Option<String>,
+}
+
+/// One fact about the machine under the supervisor.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformFact {
+    /// Stable name, for example `image-root` or `pcr-7`.
+    pub name: String,
+    /// As measured; `null` when it cannot be.
+    #[schema(required = true)]
+    pub measured: Option<String>,
+    /// As the image's signer published it; `null` when it says nothing about it.
+    #[schema(required = true)]
+    pub published: Option<String>,
 }
 
 /// State of the audit log.

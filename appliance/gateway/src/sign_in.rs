@@ -247,6 +247,7 @@ pub async fn set_up(gateway: Arc<Gateway>, call: Call) -> Result<Response<Body>,
         Ok(Answer::SetUpDone(done)) => json(&schema::SetUpDone {
             leaf_index: done.leaf_index,
             first_key: done.first_key.as_ref().map(|key| key.0.clone()),
+            recovery_key: done.recovery_key.as_ref().map(|key| key.0.clone()),
         }),
         Ok(Answer::Refused(fault)) => {
             if fault.kind == FaultKind::NotAllowed {

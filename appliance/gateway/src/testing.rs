@@ -56,6 +56,7 @@ pub(crate) fn status() -> Status {
             }),
         }],
         serving: Some(model_facts("canary")),
+        platform: Vec::new(),
         guarantees: vec![Guarantee {
             name: "engine.seccomp".to_owned(),
             group: "process".to_owned(),

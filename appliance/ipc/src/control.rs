@@ -199,6 +199,8 @@ pub struct SetUpDone {
     pub leaf_index: u64,
     /// `<id>.<secret>` of the first key, if one was asked for; shown only here.
     pub first_key: Option<Private>,
+    /// Opens the encrypted state when the TPM would not; shown only here. `None` where nothing is encrypted.
+    pub recovery_key: Option<Private>,
 }
 
 /// An ordinary user to be made.

@@ -27,6 +27,8 @@ pub struct Status {
     pub serving: Option<ModelFacts>,
     /// Each promise, and whether it holds on this machine now.
     pub guarantees: Vec<Guarantee>,
+    /// What is measured of the machine, beside what the image's signer published; none on a developer's machine.
+    pub platform: Vec<PlatformFact>,
     /// State of the audit log.
     pub audit: AuditState,
     /// Milliseconds since the supervisor started.
@@ -95,6 +97,17 @@ pub struct Guarantee {
     pub in_force: bool,
     /// When not: a stable code that says why.
     pub why: Option<String>,
+}
+
+/// One fact about the machine under the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlatformFact {
+    /// Stable name, for example `image-root` or `pcr-7`.
+    pub name: String,
+    /// As measured; `None` when it cannot be.
+    pub measured: Option<String>,
+    /// As the image's signer published it; `None` when it says nothing about it.
+    pub published: Option<String>,
 }
 
 /// State of the audit log.

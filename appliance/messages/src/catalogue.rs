@@ -18,6 +18,7 @@ pub const AREAS: &[(&str, &str)] = &[
     ("guarantee", include_str!("../catalogue/guarantee.json")),
     ("install", include_str!("../catalogue/install.json")),
     ("model", include_str!("../catalogue/model.json")),
+    ("platform", include_str!("../catalogue/platform.json")),
     ("storage", include_str!("../catalogue/storage.json")),
     ("network", include_str!("../catalogue/network.json")),
     ("system", include_str!("../catalogue/system.json")),

@@ -5,6 +5,7 @@
 //! crash in between leaves a record of something that was not acknowledged, never a deed without its record.
 
 mod ceremony;
+mod factory;
 mod told;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use crate::clock::Millis;
 use crate::event::{ActId, ConnectionId, Generation};
 use crate::identity;
 use crate::leaves::Actor;
-use crate::models::{Choice, ImportJob, ImportResult, Staged};
+use crate::models::{Choice, ImportJob, ImportRefusal, ImportResult, Staged};
 use crate::people::{self, Act as Authority, CheckedPassword, LOCK_S, Person, ProofRefusal, authorise};
 use crate::supervisor::{Afterwards, Supervisor};
 use crate::work::Job;
 
 use ceremony::{Ceremony, SetupLock};
+pub(crate) use factory::Factory;
 pub(crate) use told::{Told, letter, not_allowed, refused, unavailable};
 
 /// Acts that may be under way at once.
@@ -52,6 +54,8 @@ pub(crate) enum Asker {
     Control(ConnectionId),
     /// A local screen, under a number of its choice.
     Screen(ConnectionId, u64),
+    /// Nobody: the box takes in what came with it.
+    Factory,
 }
 
 /// An act that is under way.
@@ -545,7 +549,11 @@ impl Supervisor {
         let act = self
             .acts
             .insert(asker, source, Stage::Importing { approvers, activate });
-        let job = ImportJob { act, folder };
+        let job = ImportJob {
+            act,
+            folder,
+            is_new_only: false,
+        };
         if self.models.start_import(job, self.clock, &self.events).is_err() {
             self.end_act(act, Told::Refused(unavailable("system.busy")));
         }
@@ -578,6 +586,9 @@ impl Supervisor {
         let Some(act) = self.acts.running.remove(&id) else {
             return;
         };
+        if matches!(result, Err(ImportRefusal::Known)) {
+            return self.on_factory_known(&act);
+        }
         let Act {
             asker,
             source,
@@ -586,9 +597,10 @@ impl Supervisor {
         else {
             return;
         };
-        let actor = approvers
-            .first()
-            .map_or_else(|| Actor::nobody(&source), |first| Actor::person(first, &source));
+        let actor = match approvers.first() {
+            Some(first) => Actor::person(first, &source),
+            None => Actor::device(),
+        };
         let ids = approvers.iter().map(|person| person.id.clone()).collect();
         match result {
             Ok(staged) => {
@@ -739,6 +751,9 @@ impl Supervisor {
 
     /// Queues an answer; it leaves after the next checkpoint, with all leaves recorded so far in it.
     pub(crate) fn tell(&mut self, asker: Asker, told: Told) {
+        if asker == Asker::Factory {
+            return self.on_factory_told(&told);
+        }
         self.after_commit(Afterwards::Send(letter(asker, told)));
     }
 }

@@ -45,10 +45,20 @@ pub(crate) const CODES: &[&str] = &[
     "gateway.start-timed-out",
     "gateway.starting",
     "gateway.stuck-outbox",
+    "guarantee.why.counter-unusable",
     "guarantee.why.developer-machine",
+    "guarantee.why.firmware-silent",
     "guarantee.why.machine-refuses",
+    "guarantee.why.no-fs-verity",
     "guarantee.why.no-golden-prompts",
+    "guarantee.why.no-tpm",
+    "guarantee.why.not-sealed",
     "guarantee.why.process-absent",
+    "guarantee.why.recovery-key",
+    "guarantee.why.secure-boot-off",
+    "guarantee.why.setup-mode",
+    "guarantee.why.state-plain",
+    "model.package.known",
     "network.address.count",
     "network.address.twice",
     "network.address.unusable",
@@ -61,6 +71,13 @@ pub(crate) const CODES: &[&str] = &[
     "network.interface.too-many",
     "network.interface.twice",
     "network.state.unreadable",
+    "platform.floor.too-far",
+    "platform.image.too-old",
+    "platform.state.not-mounted",
+    "platform.tpm.answer-malformed",
+    "platform.tpm.refused",
+    "platform.tpm.unreachable",
+    "platform.tpm.wrong-index",
     "reset.failed",
     "reset.serial.wrong",
     "system.address.taken",
@@ -75,6 +92,7 @@ pub(crate) const CODES: &[&str] = &[
     "system.state.in-use",
     "system.state.unwritable",
     "system.stopping",
+    "system.store.damaged",
     "system.store.misplaced",
     "system.store.no-room",
     "system.vendors.unreadable",
@@ -118,7 +136,11 @@ mod tests {
             walls: None,
             landlock_abi: 0,
         });
-        for guarantee in guarantees::list(&measured, None) {
+        for guarantee in guarantees::list(
+            &measured,
+            None,
+            crate::platform::Platform::default().guarantees(None),
+        ) {
             assert!(jingui_messages::is_known(&guarantee.name), "{}", guarantee.name);
         }
     }

@@ -20,7 +20,7 @@ use crate::clock::Millis;
 use crate::event::{Event, Generation, WorkerRole};
 use crate::leaves::Actor;
 use crate::lifecycle::{Happening, Limits, Order, Why};
-use crate::models::{LoadResult, LoadedModel};
+use crate::models::{LoadResult, LoadedModel, Seal};
 use crate::plan::{self, Plan, PlanRefusal, Room};
 use crate::process::{Process, Start, StartFailure};
 use crate::supervisor::{Afterwards, Supervisor};
@@ -88,8 +88,14 @@ impl Supervisor {
         let Some(package) = engine.package else {
             return Some(Happening::NotLaunched);
         };
+        // An engine that died may have died of a block that the kernel would not give: then every block is read.
+        let seal = if engine.life.restart_count() == 0 {
+            Seal::Trusted
+        } else {
+            Seal::Doubted
+        };
         self.models.set_state(package, "loading");
-        match self.models.start_load(package, generation, &self.events) {
+        match self.models.start_load(package, generation, seal, &self.events) {
             Ok(()) => None,
             Err(error) => {
                 crate::say(format_args!("the model could not be opened: {error}"));

@@ -3,15 +3,6 @@
 use jingui_ipc::status::Guarantee;
 use jingui_jail::Walls;
 
-/// Guarantees that only the sealed image on checked hardware gives.
-const PLATFORM: [&str; 5] = [
-    "sealed-image",
-    "secure-boot",
-    "tpm-sealed-keys",
-    "fs-verity",
-    "encrypted-state",
-];
-
 /// A process whose walls are measured.
 #[derive(Debug)]
 pub(crate) struct Measured {
@@ -24,16 +15,15 @@ pub(crate) struct Measured {
 }
 
 /// All guarantees (`is_golden`: the serving engine gave the vendor's signed answers first; `None` when its release has
-/// none, or there is none): those of each process, then those of the platform.
-pub(crate) fn list(processes: &[Measured], is_golden: Option<bool>) -> Vec<Guarantee> {
+/// none, or there is none): those of each process, then those of the platform ([`crate::platform`]).
+pub(crate) fn list(
+    processes: &[Measured],
+    is_golden: Option<bool>,
+    platform: Vec<Guarantee>,
+) -> Vec<Guarantee> {
     let mut guarantees: Vec<Guarantee> = processes.iter().flat_map(of_process).collect();
     guarantees.push(of_answers(is_golden));
-    guarantees.extend(PLATFORM.map(|name| Guarantee {
-        name: format!("platform.{name}"),
-        group: "platform".to_owned(),
-        in_force: false,
-        why: Some("guarantee.why.developer-machine".to_owned()),
-    }));
+    guarantees.extend(platform);
     guarantees
 }
 
@@ -78,6 +68,7 @@ fn of_process(process: &Measured) -> Vec<Guarantee> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::Platform;
 
     #[test]
     fn an_absent_process_guarantees_nothing_and_says_why() {
@@ -86,8 +77,10 @@ mod tests {
             walls: None,
             landlock_abi: 7,
         };
-        let guarantees = list(&[absent], Some(false));
-        assert_eq!(guarantees.len(), 12 + 1 + PLATFORM.len());
+        let platform = Platform::default().guarantees(None);
+        let count = platform.len();
+        let guarantees = list(&[absent], Some(false), platform);
+        assert_eq!(guarantees.len(), 12 + 1 + count);
         assert!(guarantees.iter().all(|it| !it.in_force && it.why.is_some()));
         assert!(guarantees.iter().any(|it| it.name == "engine.landlock"));
         assert!(guarantees.iter().any(|it| it.name == "platform.secure-boot"));
@@ -106,6 +99,7 @@ mod tests {
                 landlock_abi: 0,
             }],
             None,
+            Vec::new(),
         );
         let in_force: Vec<&str> = guarantees
             .iter()

@@ -28,6 +28,7 @@ mod outbox;
 mod people;
 mod places;
 mod plan;
+mod platform;
 mod process;
 mod screen;
 mod signals;
@@ -46,7 +47,7 @@ use std::sync::mpsc::sync_channel;
 use anyhow::Context;
 use jingui_audit::leaf::BootId;
 
-use crate::acts::Acts;
+use crate::acts::{Acts, Factory};
 use crate::audit_log::AuditLog;
 use crate::certificates::Certificates;
 use crate::clock::Clock;
@@ -58,9 +59,10 @@ use crate::identity::Identity;
 use crate::leaves::Scribe;
 use crate::models::ModelStore;
 use crate::network::Network;
-use crate::options::Options;
+use crate::options::{Ground, Options};
 use crate::people::People;
 use crate::places::Places;
+use crate::platform::Platform;
 use crate::process::Programs;
 use crate::screen::{Ending, Screens};
 use crate::state::StateFolder;
@@ -92,6 +94,15 @@ fn boot(options: Options) -> anyhow::Result<()> {
     let stop_signals = signals::block().context("signals")?;
     let clock = Clock::start();
     let state = StateFolder::open(&options.state).map_err(|failure| coded(failure.code(), failure))?;
+    let platform = Platform::measure(
+        options.root.as_deref(),
+        state.root(),
+        &state.trust(),
+        state.mark_running().context("state")?,
+    );
+    if options.ground == Ground::Image && !platform.is_state_encrypted() {
+        anyhow::bail!("platform.state.not-mounted: the state folder is no encrypted, mounted volume");
+    }
     let identity = Identity::open(&state.trust()).context("identity")?;
     let certificates =
         Certificates::open(&state.trust(), &identity.serial, clock.unix()).context("certificates")?;
@@ -119,7 +130,8 @@ fn boot(options: Options) -> anyhow::Result<()> {
         screen::listen(places, events.clone()).context("screen socket")?;
     }
     let network = Network::open(places.clone(), state.root());
-    let updates = Updates::open(places.as_ref(), &state.trust(), &state.updates()).context("updates")?;
+    let mut updates = Updates::open(places.as_ref(), &state.trust(), &state.updates()).context("updates")?;
+    updates.set_floor(platform.floor().unwrap_or_default());
     let passwords = PasswordDesk::start(events.clone()).context("threads")?;
     let boot_id = BootId(jingui_trust::random::bytes().context("boot id")?);
     let mut supervisor = Supervisor {
@@ -140,6 +152,8 @@ fn boot(options: Options) -> anyhow::Result<()> {
         passwords,
         setup_code,
         acts: Acts::new(),
+        platform,
+        factory: Factory::find(&options.factory),
         gateway: Gateway::new(),
         wishes: options.wishes,
         places,

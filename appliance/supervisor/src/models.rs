@@ -17,7 +17,7 @@ mod chunks;
 mod import;
 mod load;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -39,7 +39,7 @@ use crate::{durable, identity, work};
 
 use chunks::ChunkShelf;
 use load::LoadRefusal;
-pub(crate) use load::{LoadResult, LoadedModel, Told};
+pub(crate) use load::{LoadResult, LoadedModel, Seal, Told};
 
 /// How an import ended.
 pub(crate) type ImportResult = Result<Staged, ImportRefusal>;
@@ -73,6 +73,8 @@ pub(crate) struct ImportJob {
     pub(crate) act: ActId,
     /// The folder, as opened by the person's tool.
     pub(crate) folder: OwnedFd,
+    /// Whether a package that is in the store, or older than one there, is passed over without a word.
+    pub(crate) is_new_only: bool,
 }
 
 /// A package that was checked, and whose copy lies in `incoming`, durable.
@@ -128,6 +130,9 @@ pub(crate) enum ImportRefusal {
     /// The store cannot be written.
     #[error("the store cannot be written")]
     Store(#[source] io::Error),
+    /// Nothing new: passed over.
+    #[error("the package is in the store already, or older than one there")]
+    Known,
     /// Our own fault; the package may be good or bad.
     #[error("the check of the package panicked")]
     Bug,
@@ -210,12 +215,13 @@ impl ModelStore {
     ) -> io::Result<()> {
         let (places, floors) = (self.places.clone(), self.import_floors());
         let act = job.act;
+        let known: Option<BTreeSet<Sha256>> = job.is_new_only.then(|| self.models.keys().copied().collect());
         let run = move |events: &SyncSender<Event>| {
             let progress = |done, total| {
                 // Nobody takes it when the box is stopping; the import then ends with it.
                 let _ = events.send(Event::ImportProgress(act, done, total));
             };
-            let result = import::run(&places, &floors, &job.folder, clock, progress);
+            let result = import::run(&places, &floors, known.as_ref(), &job.folder, clock, progress);
             Event::Imported(act, Box::new(result))
         };
         let after_panic = move || Event::Imported(act, Box::new(Err(ImportRefusal::Bug)));
@@ -228,6 +234,7 @@ impl ModelStore {
         &self,
         package: Sha256,
         generation: Generation,
+        seal: Seal,
         events: &SyncSender<Event>,
     ) -> io::Result<()> {
         let (places, floors) = (self.places.clone(), self.floors.clone());
@@ -245,7 +252,7 @@ impl ModelStore {
                 Told::Opened(weights) => drop(events.send(Event::Opened(generation, weights))),
                 Told::Progress(done, total) => progress(done, total),
             };
-            let result = load::run(&places, &floors, package, imported_at, &mut tell);
+            let result = load::run(&places, &floors, package, seal, imported_at, &mut tell);
             Event::Verified(generation, Box::new(result))
         };
         let after_panic = move || Event::Verified(generation, Box::new(Err(LoadRefusal::bug(package))));
@@ -385,6 +392,7 @@ impl ImportRefusal {
             Self::Vendors(_) => "system.vendors.unreadable",
             Self::NoRoom { .. } => "system.store.no-room",
             Self::Store(_) => "system.state.unwritable",
+            Self::Known => "model.package.known",
             Self::Bug => "system.bug",
         }
     }
@@ -400,7 +408,9 @@ impl ImportRefusal {
                     ("free".to_owned(), free.to_string()),
                 ],
             ),
-            Self::Vendors(_) | Self::Store(_) | Self::Bug => (FaultKind::Unavailable, Vec::new()),
+            Self::Vendors(_) | Self::Store(_) | Self::Known | Self::Bug => {
+                (FaultKind::Unavailable, Vec::new())
+            }
         };
         Fault {
             kind,

@@ -169,6 +169,20 @@ impl StateFolder {
         Ok(Some(Private(code)))
     }
 
+    /// There while a supervisor runs, and after one that did not stop in order.
+    pub(crate) fn running(&self) -> PathBuf {
+        self.root.join("running")
+    }
+
+    /// Marks that a supervisor runs. `true` when the one before did not stop in order: a crash, or a pulled plug.
+    pub(crate) fn mark_running(&self) -> io::Result<bool> {
+        let was_unclean = self.running().exists();
+        if !was_unclean {
+            durable::write(&self.running(), b"", durable::PRIVATE_FILE)?;
+        }
+        Ok(was_unclean)
+    }
+
     fn setup_code(&self) -> PathBuf {
         self.root.join("setup-code")
     }
@@ -214,6 +228,16 @@ mod tests {
         assert!(matches!(second, StateFailure::InUse(_)), "{second:?}");
         drop(first);
         StateFolder::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_start_after_one_that_did_not_stop_in_order_is_known_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        assert!(!state.mark_running().unwrap());
+        assert!(state.mark_running().unwrap(), "it was not removed");
+        durable::remove(&state.running()).unwrap();
+        assert!(!state.mark_running().unwrap());
     }
 
     #[test]

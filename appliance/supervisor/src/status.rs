@@ -18,11 +18,16 @@ impl Supervisor {
             details: details.cloned().map(detail).collect(),
             reasons: reasons.into_iter().map(|reason| reason.code).collect(),
             is_set_up: self.people.is_set_up(),
-            is_developer_mode: true,
+            is_developer_mode: !self.platform.is_sealed(),
             supervisor_pid: std::process::id(),
             processes: self.process_statuses(),
             serving: self.serving_engine().map(|engine| engine.model),
-            guarantees: guarantees::list(&self.measured(), self.engines.serving.is_golden()),
+            guarantees: guarantees::list(
+                &self.measured(),
+                self.engines.serving.is_golden(),
+                self.platform.guarantees(self.engines.serving.is_sealed()),
+            ),
+            platform: self.platform.facts(),
             audit: self.audit_state(),
             uptime_ms: self.clock.now().0,
         }
@@ -62,7 +67,10 @@ impl Supervisor {
             network,
             self.updates.reason(),
         ];
-        let mut lasting: Vec<Reason> = lasting.into_iter().flatten().collect();
+        let platform = [self.platform.refusal(), self.platform.storage_fault()];
+        let platform = platform.into_iter().flatten().map(Reason::new);
+        let mut lasting: Vec<Reason> = platform.chain(lasting.into_iter().flatten()).collect();
+        lasting.extend_from_slice(self.factory.reasons());
         lasting.dedup();
         judge(&parts, lasting)
     }

@@ -7,13 +7,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use jingui_audit::event::{Event as LeafEvent, SecureBoot, ShutdownReason};
+use jingui_audit::event::{Event as LeafEvent, ShutdownReason};
 use jingui_audit::leaf::Draft;
 use jingui_audit::writer::{BATCH_LEAVES_MAX, Opened};
 use jingui_ipc::control::{Fault, Private, Reply, SetUpDone};
 use jingui_ipc::gateway::{Answer, ToGateway};
 
-use crate::acts::{Acts, Asker, unavailable};
+use crate::acts::{Acts, Asker, Factory, unavailable};
 use crate::audit_log::{AuditLog, LogFailure};
 use crate::certificates::Certificates;
 use crate::clock::{Clock, Millis};
@@ -33,6 +33,7 @@ use crate::outbox::Outbox;
 use crate::people::{Enrolled, People, Person};
 use crate::places::Places;
 use crate::plan::Wishes;
+use crate::platform::Platform;
 use crate::process::Programs;
 use crate::screen::{Ending, Screens};
 use crate::state::StateFolder;
@@ -64,6 +65,8 @@ pub(crate) struct Supervisor {
     pub(crate) passwords: PasswordDesk,
     pub(crate) setup_code: Option<Private>,
     pub(crate) acts: Acts,
+    pub(crate) platform: Platform,
+    pub(crate) factory: Factory,
     pub(crate) gateway: Gateway,
     pub(crate) engines: Engines,
     pub(crate) tiers: Tiers,
@@ -152,6 +155,8 @@ pub(crate) enum Afterwards {
 /// An answer and where it goes.
 #[derive(Debug)]
 pub(crate) enum Letter {
+    /// To nobody.
+    Nobody,
     /// To the gateway.
     Answer {
         generation: Generation,
@@ -176,14 +181,7 @@ impl Supervisor {
     /// inference stay refused until the log is back.
     pub(crate) fn start(&mut self) {
         let opened = self.open_log();
-        let event = LeafEvent::Boot {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            security_version: 0,
-            image: None,
-            secure_boot: SecureBoot::Unknown,
-            developer_mode: true,
-        };
-        let draft = self.scribe.done(Actor::device(), event, "");
+        let draft = self.boot_draft();
         let recorded = opened.and_then(|opened| self.record_opening(&opened, false));
         let recorded = recorded
             .and(self.log.record(draft).map(drop))
@@ -193,9 +191,24 @@ impl Supervisor {
         }
         self.judge_update();
         self.bring_up_network();
+        if let Some(code) = self.platform.refusal() {
+            // Whoever stands there sees why; nobody on the LAN is answered by an image that this machine has left behind.
+            crate::say(format_args!("this image does not serve: {code}"));
+            return;
+        }
+        self.take_in_factory();
         self.gateway_happens(Happening::Wanted);
         if self.models.active().is_some() {
             self.engine_happens(Seat::Serving, Happening::Wanted);
+        }
+    }
+
+    /// The leaf of this start: refused when the image must not serve.
+    fn boot_draft(&self) -> Draft {
+        let event = self.platform.boot_event();
+        match self.platform.refusal() {
+            None => self.scribe.done(Actor::device(), event, ""),
+            Some(code) => self.scribe.denied(Actor::device(), event, "", code),
         }
     }
 
@@ -349,6 +362,7 @@ impl Supervisor {
                     answer,
                 });
             }
+            Afterwards::Send(Letter::Nobody) => {}
             Afterwards::Send(Letter::Reply { connection, .. }) => {
                 self.deliver(Letter::Reply {
                     connection,
@@ -390,7 +404,7 @@ impl Supervisor {
                     Vec::new(),
                 );
             }
-            Letter::Answer { .. } => {}
+            Letter::Answer { .. } | Letter::Nobody => {}
             Letter::Reply { connection, reply } => self.post_control(connection, &reply),
             Letter::Screen {
                 connection,
@@ -448,7 +462,7 @@ impl Supervisor {
             serial: self.identity.serial.clone(),
             log_vkey: self.log.vkey(),
             witness_vkeys: Vec::new(),
-            image: None,
+            image: self.platform.root_hash(),
             tpm_ek: None,
             sm2_certificate: None,
         }
@@ -484,6 +498,7 @@ impl Supervisor {
         self.announce_health();
         self.give_up_tasks(now, false);
         self.retry_log();
+        self.take_in_factory();
         self.go_on_stopping();
     }
 
@@ -587,7 +602,11 @@ impl Supervisor {
             Outbox::finish(outbox);
         }
         self.tiers.close();
-        for path in [self.state.control_socket(), self.state.port()] {
+        for path in [
+            self.state.control_socket(),
+            self.state.port(),
+            self.state.running(),
+        ] {
             if let Err(error) = durable::remove(&path) {
                 crate::say(format_args!("{} stays behind: {error}", path.display()));
             }

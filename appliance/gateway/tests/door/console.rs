@@ -322,6 +322,7 @@ async fn the_ceremony_goes_to_the_supervisor_and_its_refusals_come_back() {
         script.set_up = Some(Answer::SetUpDone(WireSetUpDone {
             leaf_index: 7,
             first_key: Some(Private("id.secret".to_owned())),
+            recovery_key: Some(Private("cbdefghi-jklnrtuv".to_owned())),
         }));
         script.status.is_set_up = true;
     });
@@ -331,8 +332,12 @@ async fn the_ceremony_goes_to_the_supervisor_and_its_refusals_come_back() {
         .await;
     let done: SetUpDone = serde_json::from_slice(&reply.body).unwrap();
     assert_eq!(
-        (done.leaf_index, done.first_key.as_deref()),
-        (7, Some("id.secret"))
+        (
+            done.leaf_index,
+            done.first_key.as_deref(),
+            done.recovery_key.as_deref()
+        ),
+        (7, Some("id.secret"), Some("cbdefghi-jklnrtuv"))
     );
     assert_eq!(
         bench.client.get("/api/setup", &[]).await.json(),

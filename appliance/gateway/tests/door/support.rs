@@ -778,6 +778,7 @@ pub(crate) fn status() -> Status {
         supervisor_pid: 7,
         processes: Vec::new(),
         serving: None,
+        platform: Vec::new(),
         guarantees: Vec::new(),
         audit: AuditState {
             origin: "jingui/x".to_owned(),

@@ -6,13 +6,16 @@ use std::collections::VecDeque;
 use jingui_audit::event::{AccountKind, Event as LeafEvent};
 use jingui_ipc::control::{Fault, NewAccount, Private, Role, SetUp, SetUpDone};
 use jingui_ipc::gateway::{Task, ToGateway};
+use jingui_ipc::storage::RECOVERY_KEY_BYTES_MAX;
 
 use super::{Act, Asker, Stage, TASK_MS, Told, check_label, not_allowed, refused, unavailable};
 use crate::clock::Millis;
+use crate::durable;
 use crate::event::ActId;
 use crate::identity;
 use crate::leaves::Actor;
 use crate::people::{self, AccountRefusal, Enrolled, Enrolment, Person};
+use crate::places::Places;
 use crate::supervisor::{Afterwards, Supervisor};
 use crate::work::Job;
 
@@ -193,6 +196,7 @@ impl Supervisor {
                 let done = SetUpDone {
                     leaf_index,
                     first_key,
+                    recovery_key: self.recovery_key(),
                 };
                 let enrolled = Box::new(ceremony.enrolled);
                 self.after_commit(Afterwards::Install {
@@ -250,6 +254,31 @@ impl Supervisor {
         Ok(last)
     }
 
+    /// The key that opens the state when the TPM would not: made before the ceremony, shown by it once.
+    fn recovery_key(&self) -> Option<Private> {
+        let path = self.places.as_ref()?.recovery_key();
+        let bytes = durable::read(&path, RECOVERY_KEY_BYTES_MAX).ok()??;
+        String::from_utf8(bytes).ok().map(Private)
+    }
+
+    /// Wiped as far as volatile storage can be: the ceremony has shown it, and nobody keeps it.
+    fn forget_recovery_key(&self) {
+        let Some(path) = self.places.as_ref().map(Places::recovery_key) else {
+            return;
+        };
+        let wiped = std::fs::metadata(&path).and_then(|facts| {
+            let length = usize::try_from(facts.len()).unwrap_or_default();
+            std::fs::write(&path, vec![0; length])?;
+            std::fs::remove_file(&path)
+        });
+        match wiped {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                crate::say(format_args!("the recovery key stays behind: {error}"));
+            }
+            _ => {}
+        }
+    }
+
     /// The leaves of the ceremony are in a checkpoint: the three admins are in force from now on.
     pub(crate) fn install_people(&mut self, asker: Asker, enrolled: Enrolled, done: SetUpDone) {
         if let Err(error) = self.people.install(enrolled) {
@@ -257,7 +286,9 @@ impl Supervisor {
             return self.tell(asker, Told::Refused(unavailable("system.state.unwritable")));
         }
         self.forget_setup_code();
+        self.forget_recovery_key();
         self.tell(asker, Told::SetUp(done));
+        self.take_in_factory();
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn letter(asker: Asker, told: Told) -> Letter {
             connection,
             reply: Box::new(reply(told)),
         },
+        Asker::Factory => Letter::Nobody,
         Asker::Screen(connection, number) => crate::screen::letter(connection, number, at_screen(told)),
     }
 }

@@ -172,6 +172,11 @@ impl Engine {
         has_golden.then(|| self.is_answering())
     }
 
+    /// Whether the kernel checks each block of its weights; `None` while nothing is loaded.
+    pub(crate) fn is_sealed(&self) -> Option<bool> {
+        self.model.as_ref().map(|model| model.is_sealed)
+    }
+
     /// Notes that its golden prompts were answered rightly.
     pub(crate) fn note_golden(&mut self) {
         self.golden_package = self.package;

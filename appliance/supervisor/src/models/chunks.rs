@@ -102,6 +102,7 @@ mod tests {
             sha256: Sha256::of(b"weights"),
             byte_count: 7,
             digests: vec![ChunkDigest::of(b"weights")],
+            fs_verity: None,
         }
     }
 

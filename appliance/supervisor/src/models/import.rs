@@ -1,6 +1,6 @@
 //! Checking a package and copying it, on a thread of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use jingui_audit::leaf::Timestamp;
 use jingui_ipc::status::ModelFacts;
-use jingui_pack::{Candidate, FolderSink, Refusal, Sink, Sound, Verified, Version};
+use jingui_pack::{Candidate, Chunks, FolderSink, Refusal, Sink, Sound, Verified, Version};
+use jingui_trust::Sha256;
 use nix::sys::statvfs::statvfs;
 
 use super::{BadPackage, ImportRefusal, ImportResult, Known, Places, Staged, floor_of};
@@ -26,17 +27,39 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 pub(super) fn run(
     places: &Places,
     floors: &BTreeMap<String, u64>,
+    known: Option<&BTreeSet<Sha256>>,
     folder: &OwnedFd,
     clock: Clock,
     progress: impl FnMut(u64, u64),
 ) -> ImportResult {
     let copy = make_copy_folder(&places.incoming).map_err(ImportRefusal::Store)?;
-    let result = stage(places, floors, folder, clock, &copy, progress);
+    let result = match known {
+        Some(known) => pass_over(places, floors, known, folder),
+        None => Ok(()),
+    }
+    .and_then(|()| stage(places, floors, folder, clock, &copy, progress));
     if result.is_err() {
         // What stays behind goes at the next start.
         let _ = fs::remove_dir_all(&copy);
     }
     result
+}
+
+/// Passes over what is in the store, or older than what is there. Whatever else is wrong shows when it is imported.
+fn pass_over(
+    places: &Places,
+    floors: &BTreeMap<String, u64>,
+    known: &BTreeSet<Sha256>,
+    folder: &OwnedFd,
+) -> Result<(), ImportRefusal> {
+    let trust = identity::vendors(&places.vendors).map_err(ImportRefusal::Vendors)?;
+    let floor = |name: &_| floor_of(floors, name);
+    let opened = |floor: jingui_pack::Floor<'_>| Candidate::open(folder.as_fd())?.authenticate(&trust, floor);
+    match opened(&floor) {
+        Err(Refusal::RolledBack { .. }) => Err(ImportRefusal::Known),
+        Ok(authentic) if known.contains(&authentic.digest()) => Err(ImportRefusal::Known),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn stage(
@@ -64,14 +87,35 @@ fn stage(
     sink.finish().map_err(ImportRefusal::Store)?;
     durable::sync_folder(&places.incoming).map_err(ImportRefusal::Store)?;
     let imported_at = Timestamp::from_unix_ms(clock.unix_ms()).to_string();
-    Ok(Staged {
+    let weights = copy.join(sound.weights_path().as_str());
+    let staged = Staged {
         copy: copy.to_owned(),
         package: sound.digest(),
         weights: sound.weights_digest(),
         signed_by: sound.signed_by(),
         facts: facts(&sound, imported_at),
         chunks: sound.chunks().cloned(),
-    })
+    };
+    // Nobody may have the file open for writing when it is sealed, and these are the descriptors that wrote it.
+    drop(sound);
+    seal(&weights, staged.chunks.as_ref()).map_err(ImportRefusal::Store)?;
+    Ok(staged)
+}
+
+/// Seals the copy of the weights where the file system can: from then on the kernel checks each of its blocks whenever it
+/// is used. What it measured must be what was computed of the bytes that were digested.
+fn seal(weights: &Path, chunks: Option<&Chunks>) -> io::Result<()> {
+    let file = File::open(weights)?;
+    if !jingui_jail::seal_file(file.as_fd())? {
+        return Ok(());
+    }
+    let measured = jingui_jail::measure_file(file.as_fd())?.map(Sha256::from_bytes);
+    match (measured, chunks) {
+        (Some(measured), Some(chunks)) if chunks.match_measured(&file, &measured) => Ok(()),
+        _ => Err(io::Error::other(
+            "the copy of the weights is not what was digested",
+        )),
+    }
 }
 
 fn make_copy_folder(incoming: &Path) -> io::Result<PathBuf> {

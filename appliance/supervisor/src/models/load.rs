@@ -10,7 +10,7 @@ use jingui_audit::event::Event as LeafEvent;
 use jingui_audit::leaf::Draft;
 use jingui_ipc::gateway::GoldenPrompt;
 use jingui_ipc::status::ModelFacts;
-use jingui_pack::{Candidate, Refusal, Verified};
+use jingui_pack::{Candidate, Chunks, Refusal, Verified};
 use jingui_trust::Sha256;
 use nix::fcntl::OFlag;
 use serde_json::{Map, Value, json};
@@ -39,6 +39,8 @@ pub(crate) struct LoadedModel {
     pub(crate) chat_template: String,
     /// Questions whose answers the vendor signed.
     pub(crate) golden: Vec<GoldenPrompt>,
+    /// Whether the kernel checks each block of the weights whenever it is used.
+    pub(crate) is_sealed: bool,
     signed_by: Sha256,
 }
 
@@ -52,10 +54,22 @@ pub(crate) struct LoadRefusal {
     why: LoadFault,
 }
 
+/// What fs-verity's measurement is worth in a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seal {
+    /// As much as reading: the kernel checks every block later, when it is used.
+    Trusted,
+    /// Nothing: an engine died on these weights, perhaps of a block that the kernel refused, so every block is read now.
+    Doubted,
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LoadFault {
     #[error(transparent)]
     Package(Box<Refusal>),
+    /// A block of the sealed weights is not as it was: the disk, or somebody, changed it. Another try does not help.
+    #[error("sealed weights cannot be read")]
+    Damaged(#[source] Box<Refusal>),
     #[error("the vendor keys cannot be read")]
     Vendors(#[source] io::Error),
     #[error("the package under this digest is {found}")]
@@ -79,16 +93,18 @@ pub(super) fn run(
     places: &Places,
     floors: &BTreeMap<String, u64>,
     package: Sha256,
+    seal: Seal,
     imported_at: String,
     tell: &mut dyn FnMut(Told),
 ) -> LoadResult {
-    verify(places, floors, package, imported_at, tell).map_err(|why| LoadRefusal { package, why })
+    verify(places, floors, package, seal, imported_at, tell).map_err(|why| LoadRefusal { package, why })
 }
 
 fn verify(
     places: &Places,
     floors: &BTreeMap<String, u64>,
     package: Sha256,
+    seal: Seal,
     imported_at: String,
     tell: &mut dyn FnMut(Told),
 ) -> Result<LoadedModel, LoadFault> {
@@ -106,18 +122,24 @@ fn verify(
             found: authentic.digest(),
         });
     }
-    if let Ok(weights) = authentic.weights()?.file.try_clone() {
+    let weights = &authentic.weights()?.file;
+    let measured = measure(weights);
+    if let Ok(weights) = weights.try_clone() {
         tell(Told::Opened(weights));
     }
     let known = places.chunks.find(package);
-    let verified = authentic.verify(known.as_ref(), &mut |done, total| {
-        tell(Told::Progress(done, total))
-    })?;
-    keep_chunks(&places.chunks, &verified);
-    let sound = verified.check_gguf()?;
+    let mut progress = |done, total| tell(Told::Progress(done, total));
+    let sound = match (seal, measured) {
+        (Seal::Trusted, Some(measured)) => authentic.verify_sealed(known.as_ref(), measured, &mut progress),
+        _ => authentic.verify(known.as_ref(), &mut progress),
+    }
+    .inspect(|verified| keep_chunks(&places.chunks, verified))
+    .and_then(Verified::check_gguf)
+    .map_err(|refusal| LoadFault::of(refusal, measured.is_some()))?;
     let mut facts = super::import::facts(&sound, imported_at);
     "loading".clone_into(&mut facts.state);
     let (weights_digest, signed_by) = (sound.weights_digest(), sound.signed_by());
+    let is_sealed = sound.is_weights_sealed() || measured_is_known(measured, known.as_ref());
     let chat_template = sound.facts().chat_template.clone().unwrap_or_default();
     let needs = Needs::of(sound.facts());
     let golden = sound.release().golden_prompts.iter().map(golden_prompt).collect();
@@ -128,8 +150,23 @@ fn verify(
         needs,
         chat_template,
         golden,
+        is_sealed,
         signed_by,
     })
+}
+
+/// What the kernel measured of the weights, where it holds them.
+fn measure(weights: &File) -> Option<Sha256> {
+    jingui_jail::measure_file(weights.as_fd())
+        .inspect_err(|error| crate::say(format_args!("the weights cannot be measured: {error}")))
+        .ok()
+        .flatten()
+        .map(Sha256::from_bytes)
+}
+
+fn measured_is_known(measured: Option<Sha256>, known: Option<&Chunks>) -> bool {
+    let expected = known.and_then(|chunks| chunks.fs_verity);
+    measured.is_some() && measured == expected
 }
 
 /// Weights that were digested whole need not be again: the list is kept for the next start.
@@ -163,6 +200,17 @@ fn golden_prompt(prompt: &jingui_pack::release::GoldenPrompt) -> GoldenPrompt {
     GoldenPrompt {
         request: Value::Object(request).to_string(),
         expected: Value::Object(expected).to_string(),
+    }
+}
+
+impl LoadFault {
+    /// Where the kernel holds the weights, a block that it refuses is damage and no passing failure.
+    fn of(refusal: Refusal, is_held: bool) -> Self {
+        if is_held && refusal.is_failure() {
+            Self::Damaged(Box::new(refusal))
+        } else {
+            refusal.into()
+        }
     }
 }
 
@@ -201,6 +249,7 @@ impl LoadRefusal {
     pub(crate) fn code(&self) -> &'static str {
         match &self.why {
             LoadFault::Package(refusal) => refusal.code(),
+            LoadFault::Damaged(_) => "system.store.damaged",
             LoadFault::Vendors(_) => "system.vendors.unreadable",
             LoadFault::Misplaced { .. } => "system.store.misplaced",
             LoadFault::Bug => "system.bug",
@@ -212,7 +261,7 @@ impl LoadRefusal {
         match &self.why {
             LoadFault::Package(refusal) => refusal.is_failure(),
             LoadFault::Vendors(_) => true,
-            LoadFault::Misplaced { .. } | LoadFault::Bug => false,
+            LoadFault::Damaged(_) | LoadFault::Misplaced { .. } | LoadFault::Bug => false,
         }
     }
 
@@ -223,7 +272,9 @@ impl LoadRefusal {
             ..Known::default()
         };
         let event = match &self.why {
-            LoadFault::Package(refusal) => refused_event(&known, refusal, Vec::new()),
+            LoadFault::Package(refusal) | LoadFault::Damaged(refusal) => {
+                refused_event(&known, refusal, Vec::new())
+            }
             LoadFault::Vendors(_) | LoadFault::Misplaced { .. } | LoadFault::Bug => {
                 event_of(&known, None, Vec::new())
             }
