@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jingui_ipc::control::{Reply, Request};
-use jingui_ipc::status::{Guarantee, Health, Process, Progress, Status};
+use jingui_ipc::status::{Guarantee, Health, PlatformFact, Process, Progress, Status};
 use jingui_messages::explain;
 use serde_json::json;
 
@@ -65,12 +65,27 @@ fn lines(screen: &Screen, status: &Status) -> Vec<String> {
         "cli.status.audit",
         &[("size", &size), ("origin", &status.audit.origin)],
     ));
+    lines.extend(platform_lines(screen, status));
     if status.is_developer_mode {
         lines.push(screen.words("cli.status.developer", NO_FACTS));
     }
     lines.extend(guarantee_lines(screen, &status.guarantees, true));
     lines.extend(guarantee_lines(screen, &status.guarantees, false));
     lines
+}
+
+/// What is measured of the machine, beside what its image's signer published.
+fn platform_lines(screen: &Screen, status: &Status) -> Vec<String> {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let line = |fact: &PlatformFact| {
+        let facts = [
+            ("name", fact.name.clone()),
+            ("measured", shown(&fact.measured)),
+            ("published", shown(&fact.published)),
+        ];
+        screen.words("cli.status.platform", &facts)
+    };
+    status.platform.iter().map(line).collect()
 }
 
 fn process_lines(screen: &Screen, status: &Status) -> Vec<String> {

@@ -41,6 +41,7 @@ export function status(mood, startedAt, leafCount) {
     details: [],
     is_set_up: true,
     is_developer_mode: true,
+    platform: [],
     supervisor_pid: 41_210,
     processes: [
       { role: 'gateway', pid: 41_233, phase: 'serving', restart_count: 0, step_count: null, model: null, progress: null },

@@ -264,6 +264,44 @@ fn chunks_of_other_weights_count_for_nothing() {
 }
 
 #[test]
+fn weights_that_the_kernel_measured_as_the_known_ones_are_not_read_and_others_are() {
+    let package = Package::signed();
+    let chunks = package.verify().unwrap().chunks().unwrap().clone();
+    let expected = chunks
+        .fs_verity
+        .expect("computed while the weights were digested");
+    let verify = |chunks: &jingui_pack::Chunks, measured: Sha256| {
+        let authentic = Candidate::open(package.descriptor().as_fd())
+            .unwrap()
+            .authenticate(&package.trust(), &|_: &ModelName| None)
+            .unwrap();
+        authentic.verify_sealed(Some(chunks), measured, &mut |_, _| ())
+    };
+    assert!(verify(&chunks, expected).unwrap().is_weights_sealed());
+    let other = Sha256::of(b"other");
+    assert!(
+        !verify(&chunks, other).unwrap().is_weights_sealed(),
+        "read instead"
+    );
+    let mut of_before = chunks.clone();
+    of_before.fs_verity = None;
+    assert!(!verify(&of_before, expected).unwrap().is_weights_sealed());
+    // The measurement is the kernel's promise for these bytes; where it is not given, changed bytes are found.
+    let mut changed = fs::read(package.path(WEIGHTS)).unwrap();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    fs::write(package.path(WEIGHTS), &changed).unwrap();
+    assert_eq!(verify(&chunks, other).unwrap_err().code(), "model.file.altered");
+    // A file of another length is not the known one, whatever was measured.
+    changed.push(0);
+    fs::write(package.path(WEIGHTS), &changed).unwrap();
+    assert_eq!(
+        verify(&chunks, expected).unwrap_err().code(),
+        "model.file.altered"
+    );
+}
+
+#[test]
 fn who_signed_is_known_before_the_weights_are_read() {
     let package = Package::signed();
     fs::write(package.path(WEIGHTS), vec![0; 7_985_440]).unwrap();

@@ -5,7 +5,7 @@
 //! What is there is never touched, with one exception: a state that [`crate::erase`] destroyed on a person's order.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::disk::{Disk, MODELS_LABEL, STATE_LABEL};
 use crate::erase;
@@ -124,7 +124,7 @@ pub(crate) fn tpm_arguments(machine: &dyn Machine) -> Vec<String> {
     ]
 }
 
-fn write_definitions(folder: &PathBuf, key: Option<&NewKey>) -> std::io::Result<()> {
+fn write_definitions(folder: &Path, key: Option<&NewKey>) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let encrypt = match key {
         Some(NewKey::Typed(_)) => "key-file",

@@ -59,6 +59,9 @@ const FOR_TESTS: &[Package] = &[
     program("iproute2", "ip"),
     program("strace", "strace"),
     program("util-linux", "setpriv"),
+    // A TPM in software, and the kernel's own word on fs-verity.
+    program("swtpm", "swtpm"),
+    program("fsverity", "fsverity"),
     program("fdisk", "sfdisk"),
     program("dosfstools", "fsck.vfat"),
     program("mtools", "mcopy"),

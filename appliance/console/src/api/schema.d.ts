@@ -657,6 +657,15 @@ export interface components {
             /** @description Name to sign in with. */
             username: string;
         };
+        /** @description One fact about the machine under the supervisor. */
+        PlatformFact: {
+            /** @description As measured; `null` when it cannot be. */
+            measured: string | null;
+            /** @description Stable name, for example `image-root` or `pcr-7`. */
+            name: string;
+            /** @description As the image's signer published it; `null` when it says nothing about it. */
+            published: string | null;
+        };
         /** @description A refusal or failure as the console gets it (RFC 9457). */
         Problem: {
             /** @description Stable code, for example `api.model.loading`. */
@@ -778,6 +787,8 @@ export interface components {
              * @description Index of the last leaf of the ceremony in the audit log.
              */
             leaf_index: number;
+            /** @description Opens the encrypted state when the TPM would not; shown only here. Absent where nothing is encrypted. */
+            recovery_key?: string | null;
         };
         /** @description Whether the first-boot ceremony was done. */
         SetUpState: {
@@ -807,6 +818,8 @@ export interface components {
             is_developer_mode: boolean;
             /** @description Whether the first-boot ceremony was done. */
             is_set_up: boolean;
+            /** @description What is measured of the machine, beside what the image's signer published; empty on a developer's machine. */
+            platform: components["schemas"]["PlatformFact"][];
             /** @description The gateway and the engines. */
             processes: components["schemas"]["Process"][];
             /** @description Why health is not `ok`: stable codes. */

@@ -13,6 +13,7 @@ import { AuditLog } from './status/audit-log';
 import { Guarantees } from './status/guarantees';
 import { HealthBanner } from './status/health';
 import { Box } from './status/box';
+import { Platform } from './status/platform';
 import { Processes } from './status/processes';
 import page from './page.module.css';
 import css from './status.module.css';
@@ -44,6 +45,7 @@ function Picture({ status, words }: { status: Status; words: Readonly<Record<str
       </div>
       <AuditLog audit={status.audit} />
       <Guarantees status={status} words={words} />
+      {status.platform.length === 0 ? null : <Platform status={status} />}
     </>
   );
 }

@@ -287,3 +287,38 @@ impl LoadRefusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jingui_pack::PackPath;
+
+    fn unreadable() -> Refusal {
+        Refusal::Unreadable {
+            file: PackPath::parse("model.gguf").unwrap(),
+            source: io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32),
+        }
+    }
+
+    #[test]
+    fn a_block_that_the_kernel_refuses_is_damage_and_not_tried_again() {
+        let package = Sha256::of(b"package");
+        for (is_held, code, is_failure) in [
+            (true, "system.store.damaged", false),
+            (false, "model.file.unreadable", true),
+        ] {
+            let why = LoadFault::of(unreadable(), is_held);
+            let refusal = LoadRefusal { package, why };
+            assert_eq!((refusal.code(), refusal.is_failure()), (code, is_failure));
+        }
+        let unsigned = LoadRefusal {
+            package,
+            why: LoadFault::of(Refusal::Unsigned, true),
+        };
+        assert_eq!(
+            unsigned.code(),
+            "model.signature.missing",
+            "what is wrong stays what it is"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 mod machine;
+mod platform;
 mod screen;
 mod switch;
 mod update;

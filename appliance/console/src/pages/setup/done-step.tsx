@@ -1,4 +1,4 @@
-/** The box is set up. The first key is shown here and never again. */
+/** The box is set up. The first key and the recovery key are shown here and never again. */
 
 import { useState } from 'react';
 import type { SetUpDone } from '../../api/types';
@@ -11,12 +11,13 @@ import { navigate } from '../../router';
 import { becomeSetUp } from '../../session';
 import { count } from '../../words/format';
 import { useWords } from '../../words/words';
+import { RecoveryKey } from './recovery-key';
 import css from './step.module.css';
 
 export function DoneStep({ done }: { done: SetUpDone }) {
   const { t, language } = useWords();
   const [isKept, setIsKept] = useState(false);
-  const hasKey = typeof done.first_key === 'string';
+  const hasKey = typeof done.first_key === 'string' || typeof done.recovery_key === 'string';
   const leave = () => {
     if (hasKey && !isKept) return;
     becomeSetUp();
@@ -30,10 +31,13 @@ export function DoneStep({ done }: { done: SetUpDone }) {
           <p>{t('setup.done.keyText')}</p>
           <code translate="no">{done.first_key}</code>
           <Copy text={done.first_key} what={t('setup.done.key')} />
-          <label>
-            <input type="checkbox" checked={isKept} onChange={(event) => setIsKept(event.target.checked)} /> {t('setup.done.kept')}
-          </label>
         </section>
+      ) : null}
+      {typeof done.recovery_key === 'string' ? <RecoveryKey value={done.recovery_key} /> : null}
+      {hasKey ? (
+        <label>
+          <input type="checkbox" checked={isKept} onChange={(event) => setIsKept(event.target.checked)} /> {t('setup.done.kept')}
+        </label>
       ) : null}
       <div className={css.actions}>
         <Button weight="main" aria-disabled={hasKey && !isKept} title={hasKey && !isKept ? t('setup.done.keepFirst') : undefined} onClick={leave}>
