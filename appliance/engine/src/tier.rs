@@ -150,7 +150,11 @@ impl Tiers {
     /// Most bytes of blocks, in memory and on disk.
     #[must_use]
     pub const fn bytes_max(&self) -> u64 {
-        let disk = if self.disk.is_some() { self.disk_bytes_max } else { 0 };
+        let disk = if self.disk.is_some() {
+            self.disk_bytes_max
+        } else {
+            0
+        };
         self.shelf.host_limit().saturating_add(disk)
     }
 
