@@ -14,6 +14,7 @@ mod machine;
 mod mounts;
 mod partitions;
 mod state;
+mod table;
 
 use std::fmt;
 use std::fs;

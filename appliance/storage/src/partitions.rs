@@ -12,6 +12,7 @@ use crate::erase;
 use crate::failure::Failure;
 use crate::keys::NewKey;
 use crate::machine::{Machine, Tool};
+use crate::table;
 
 const REPART: &str = "/usr/bin/systemd-repart";
 /// Where definitions and key lie while the program runs, below the root folder.
@@ -75,6 +76,11 @@ pub(crate) fn make(
     if missing.labels.is_empty() {
         return Ok(());
     }
+    let device = disk.device();
+    table::stretch(&device).map_err(|source| Failure::ToolFailed {
+        program: "stretch",
+        source,
+    })?;
     let folder = machine.path(DEFINITIONS);
     write_definitions(&folder, key).map_err(|source| Failure::ToolFailed {
         program: REPART,
@@ -96,7 +102,7 @@ pub(crate) fn make(
         machine,
         key_file.as_ref().map(crate::keys::KeyFile::path),
     ));
-    arguments.push(disk.device().display().to_string());
+    arguments.push(device.display().to_string());
     // Model files are sealed by fs-verity, which ext4 has as a feature to be chosen.
     let tool = Tool::new(REPART, arguments).with("SYSTEMD_REPART_MKFS_OPTIONS_EXT4", "-O verity");
     let ended = crate::keys::run(machine, tool)?;

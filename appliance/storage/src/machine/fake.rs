@@ -79,7 +79,7 @@ impl FakeMachine {
             self.root.path().join("sys/class/block").join(name),
         )
         .unwrap();
-        fs::write(self.root.path().join("dev").join(name), b"").unwrap();
+        fs::write(self.root.path().join("dev").join(name), [0; 4096]).unwrap();
         for label in labels {
             add_partition(self.root.path(), name, label);
         }
