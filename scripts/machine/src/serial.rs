@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::screen::Screen;
+
 /// Most bytes of one line that are kept. A console that repeats itself for ever fills no memory.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 const CHUNK_BYTES: usize = 4096;
@@ -116,6 +118,39 @@ impl Serial {
     /// Types on the line.
     pub fn send(&mut self, keys: &str) -> anyhow::Result<()> {
         self.socket.write_all(keys.as_bytes()).context("the serial line")
+    }
+
+    /// The lines that a terminal on the line shows now.
+    #[must_use]
+    pub fn page(&self) -> Vec<String> {
+        Screen::after(&self.text())
+    }
+
+    /// Waits until the page is such that `find` finds something on it.
+    pub fn find_on_page<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        find: impl Fn(&[String]) -> Option<T>,
+    ) -> anyhow::Result<T> {
+        const POLL: Duration = Duration::from_millis(500);
+        let deadline = Instant::now() + patience;
+        loop {
+            let page = self.page();
+            if let Some(found) = find(&page) {
+                return Ok(found);
+            }
+            let is_closed = self.heard.lock().is_closed;
+            if Instant::now() > deadline || is_closed {
+                let why = if is_closed {
+                    "the machine is off"
+                } else {
+                    "too late"
+                };
+                bail!("{what} is not on the page ({why}):\n{}", page.join("\n").trim());
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// All that came so far.

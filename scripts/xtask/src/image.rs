@@ -38,6 +38,8 @@ use builder::Builder;
 use contents::{Contents, Profile};
 use keys::Keys;
 
+pub(crate) use boot::virt_fw_vars;
+
 /// Options of `scripts/image`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {

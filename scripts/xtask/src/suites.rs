@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::tools::{self, aloud};
-use crate::{build, fuzz, say, tree};
+use crate::{build, fuzz, image, say, tree};
 
 /// Options of `scripts/test`.
 #[derive(Debug, clap::Args)]
@@ -61,10 +61,22 @@ const SUITES: &[Suite] = &[
         run: e2e,
     },
     Suite {
+        name: "image-boot",
+        about: "the sealed image: build, what is in it, one boot in QEMU from Secure Boot to an answer, the cable heard",
+        by_default: true,
+        run: image_boot,
+    },
+    Suite {
         name: "deny",
         about: "licences, sources, bans and advisories of all dependencies",
         by_default: true,
         run: deny,
+    },
+    Suite {
+        name: "image",
+        about: "the sealed image: everything changed once, built twice, installed, updated, power cut (an hour or more)",
+        by_default: false,
+        run: whole_image,
     },
     Suite {
         name: "fuzz",
@@ -139,6 +151,21 @@ fn format(tree: &Path) -> anyhow::Result<()> {
 fn lint(tree: &Path) -> anyhow::Result<()> {
     tools::ensure_for_build()?;
     build::console(tree)?;
+    // Targets that no suite runs by default are left out by `--all-targets`.
+    aloud(
+        cargo(tree)
+            .args([
+                "clippy",
+                "--release",
+                "--locked",
+                "--quiet",
+                "--package",
+                "jingui-e2e",
+                "--test",
+                "image",
+            ])
+            .args(["--", "-D", "warnings"]),
+    )?;
     // The same profile as all else, so that llama.cpp is not built a second time.
     aloud(
         cargo(tree)
@@ -188,6 +215,41 @@ fn e2e(tree: &Path) -> anyhow::Result<()> {
         .args(["--", "--test-threads=1", "--nocapture"])
         .env("JINGUI_PYTHON", python)
         .env("JINGUI_NODE", tools::node(tree)?.get_program());
+    aloud(&mut command)
+}
+
+fn image_boot(tree: &Path) -> anyhow::Result<()> {
+    image_tests(tree, &["boot::", "contents::"])
+}
+
+fn whole_image(tree: &Path) -> anyhow::Result<()> {
+    image_tests(tree, &[])
+}
+
+fn image_tests(tree: &Path, names: &[&str]) -> anyhow::Result<()> {
+    tools::ensure_for_tests()?;
+    build::product(tree)?;
+    aloud(
+        Command::new(std::env::current_exe()?)
+            .arg("image")
+            .current_dir(tree),
+    )?;
+    let mut command = cargo(tree);
+    command
+        .args([
+            "test",
+            "--release",
+            "--locked",
+            "--package",
+            "jingui-e2e",
+            "--test",
+            "image",
+            "--",
+        ])
+        // One machine at a time: each wants both cores.
+        .args(["--test-threads=1", "--nocapture"])
+        .args(names)
+        .env("JINGUI_VIRT_FW_VARS", image::virt_fw_vars(tree)?);
     aloud(&mut command)
 }
 

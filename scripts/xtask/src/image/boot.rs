@@ -1,22 +1,20 @@
 //! `scripts/image --boot`: the image in QEMU, as a site would meet it on its first day.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use jingui_machine::{Boot, Machine, Port, SecureBoot, Site, accelerator};
+use jingui_machine::{Boot, Machine, Port, SecureBoot, Site, accelerator, put_file};
 
 use super::Image;
 use super::keys::Keys;
 use crate::say;
-use crate::tools::{self, quietly};
+use crate::tools;
 
 /// Python packages for the firmware's variables.
 const REQUIREMENTS: &str = "image/requirements.txt";
 /// Room for both slots, state and models; the file is sparse.
 pub(crate) const DISK_BYTES: u64 = 8 << 30;
-/// Where repart puts the ESP.
-const ESP_OFFSET: &str = "@@1M";
 /// The network of QEMU's own: the guest's address in it is fixed.
 const NETWORK: &str = r#"[[interface]]
 mac = "52:54:00:4a:47:01"
@@ -41,7 +39,7 @@ pub(crate) fn run(image: &Image, port: u16) -> anyhow::Result<ExitCode> {
     };
     let site = Site::new(&folder, &secure_boot, &variables)?;
     let disk = site.disk("disk.raw", Some(&raw), DISK_BYTES)?;
-    give_network(&disk, &site.file("network.toml"))?;
+    put_file(&disk, "jingui/network.toml", NETWORK.as_bytes())?;
     let mut boot = Boot::from_disk(disk);
     boot.port = Some(Port {
         host: port,
@@ -65,18 +63,4 @@ pub(crate) fn virt_fw_vars(tree: &Path) -> anyhow::Result<PathBuf> {
     let python = tools::ensure_python_of(tree, "image", &tree.join(REQUIREMENTS))?;
     let folder = python.parent().context("an interpreter without a folder")?;
     Ok(folder.join("virt-fw-vars"))
-}
-
-/// Puts the first network into the disk's ESP, as the installer does.
-fn give_network(disk: &Path, file: &Path) -> anyhow::Result<()> {
-    std::fs::write(file, NETWORK)?;
-    let partition = format!("{}{ESP_OFFSET}", disk.display());
-    // The folder may be there already.
-    let _ = Command::new("mmd").args(["-i", &partition, "::/jingui"]).output();
-    quietly(
-        Command::new("mcopy")
-            .args(["-o", "-i", &partition])
-            .arg(file)
-            .arg("::/jingui/network.toml"),
-    )
 }
