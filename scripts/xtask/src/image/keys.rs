@@ -126,7 +126,7 @@ impl Keys {
     }
 
     /// Options of ukify that name the keys.
-    pub(crate) fn to_ukify(&self, command: &mut Command) {
+    pub(crate) fn to_ukify(&self, command: &mut Command, work: &Path) -> anyhow::Result<()> {
         let tokens = [&self.db, &self.pcr]
             .into_iter()
             .any(|it| matches!(it, Private::Token(_)));
@@ -141,8 +141,18 @@ impl Keys {
             .arg("--secureboot-certificate")
             .arg(self.certificate("db"));
         command.args(["--secureboot-private-key", &text(&self.db)]);
-        command.arg("--pcr-certificate").arg(self.certificate("pcr"));
+        // This version of ukify takes the bare public key.
+        let public = work.join("pcr.pem");
+        quietly(
+            Command::new("openssl")
+                .args(["x509", "-pubkey", "-noout", "-in"])
+                .arg(self.certificate("pcr"))
+                .arg("-out")
+                .arg(&public),
+        )?;
+        command.arg("--pcr-public-key").arg(public);
         command.args(["--pcr-private-key", &text(&self.pcr)]);
+        Ok(())
     }
 }
 

@@ -257,7 +257,7 @@ fn install_entry(image: &Image, builder: &Builder, keys: &Keys) -> anyhow::Resul
         .arg("--os-release")
         .arg(format!("@{}", section(image, ".osrel")?.display()));
     ukify.args(["--cmdline", &line, "--uname", release.trim_end_matches('\0')]);
-    keys.to_ukify(&mut ukify);
+    keys.to_ukify(&mut ukify, &image.workshop.join("work"))?;
     ukify.arg("--output").arg(&made);
     quietly(&mut ukify)?;
     let result = image.out.join(format!("jingui-install_{}.efi", image.version));
