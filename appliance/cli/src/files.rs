@@ -60,6 +60,30 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fail
     })
 }
 
+/// Writes `STEM.key` and `STEM.pem` into a folder that is made if need be. Gives the paths of both.
+pub(crate) fn write_key_pair(
+    folder: &Path,
+    stem: &str,
+    private: &str,
+    public: &str,
+) -> Result<(String, String), Failure> {
+    const FOLDER_MODE: u32 = 0o700;
+    const PRIVATE_MODE: u32 = 0o600;
+    const PUBLIC_MODE: u32 = 0o644;
+    make_folder(folder, FOLDER_MODE)?;
+    let (key, pem) = (
+        folder.join(format!("{stem}.key")),
+        folder.join(format!("{stem}.pem")),
+    );
+    // Both or none: a public key that is there already belongs to another pair.
+    if pem.exists() {
+        return Err(Failure::new(Exit::Refused, "system.file.exists").with("file", pem.display()));
+    }
+    write_new(&key, private.as_bytes(), PRIVATE_MODE)?;
+    write_new(&pem, public.as_bytes(), PUBLIC_MODE)?;
+    Ok((key.display().to_string(), pem.display().to_string()))
+}
+
 /// Makes a folder and those above it.
 pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), Failure> {
     DirBuilder::new()

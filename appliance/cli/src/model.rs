@@ -18,8 +18,6 @@ use crate::screen::{NO_FACTS, Screen};
 use crate::{files, login};
 
 const KEY_BYTES_MAX: u64 = 64 * 1024;
-const PRIVATE_MODE: u32 = 0o600;
-const PUBLIC_MODE: u32 = 0o644;
 
 /// `model inspect FILE`.
 pub(crate) fn inspect(screen: &Screen, path: &Path) -> Result<Exit, Failure> {
@@ -134,15 +132,7 @@ pub(crate) fn keygen(screen: &Screen, out: &Path) -> Result<Exit, Failure> {
     let no_randomness = || Failure::new(Exit::Unavailable, "system.randomness.missing");
     let (vendor, pem) = VendorKey::generate().map_err(|_| no_randomness())?;
     let public = vendor.public_key().map_err(|_| no_randomness())?;
-    files::make_folder(out, 0o700)?;
-    let (key_path, public_path) = (out.join("vendor.key"), out.join("vendor.pem"));
-    // Both or none: a public key that is there already belongs to another pair.
-    if public_path.exists() {
-        return Err(Failure::new(Exit::Refused, "system.file.exists").with("file", public_path.display()));
-    }
-    files::write_new(&key_path, pem.expose().as_bytes(), PRIVATE_MODE)?;
-    files::write_new(&public_path, public.to_pem().as_bytes(), PUBLIC_MODE)?;
-    let (key, public_file) = (key_path.display().to_string(), public_path.display().to_string());
+    let (key, public_file) = files::write_key_pair(out, "vendor", pem.expose(), &public.to_pem())?;
     let json = json!({ "key": key, "public": public_file, "hint": public.hint().to_string() });
     screen.answer(
         &json,

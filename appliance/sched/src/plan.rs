@@ -16,6 +16,7 @@ use crate::shape::{
     CHUNK_TOKENS_MIN, LONE_STEP_TARGET_US, PARK_TOKENS_MIN, SAVE_BLOCKS_PER_STEP, SHARE_TOKENS_MIN,
     TIER_BLOCK_TOKENS, TIER_PATIENCE_US, TILE_ROWS, TILE_STEP_MAX_US,
 };
+use crate::step::load_of;
 use crate::stream::{CacheUse, Class, Phase, Stream};
 use crate::tree::{Match, common_length};
 use crate::{
@@ -534,12 +535,6 @@ impl Scheduler {
             .filter_map(|key| self.streams.get(key))
             .filter(move |stream| is_wanted(stream))
     }
-}
-
-fn load_of(parts: &[Part]) -> Load {
-    parts
-        .iter()
-        .fold(Load::default(), |load, part| load.and(part.load()))
 }
 
 /// Whole blocks behind what a stream has that the tiers have.

@@ -114,9 +114,7 @@ impl Step {
     /// What computing it costs.
     #[must_use]
     pub fn load(&self) -> Load {
-        self.parts
-            .iter()
-            .fold(Load::default(), |load, part| load.and(part.load()))
+        load_of(&self.parts)
     }
 
     /// The stream that has more than half of the rows and none that gives a token: a step that is not worth ending
@@ -129,6 +127,13 @@ impl Step {
             .find(|part| part.tokens.len() * 2 > rows && part.tokens.len() > 1 + part.draft_count)
             .map(|part| part.stream)
     }
+}
+
+/// What computing these parts in one step costs.
+pub(crate) fn load_of(parts: &[Part]) -> Load {
+    parts
+        .iter()
+        .fold(Load::default(), |load, part| load.and(part.load()))
 }
 
 /// What became of a part.

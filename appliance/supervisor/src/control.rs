@@ -10,8 +10,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
@@ -20,11 +18,11 @@ use jingui_ipc::control::{Reply, Request};
 use jingui_ipc::{Channel, control};
 
 use crate::acts::{Asker, Wish, refused, unavailable};
-use crate::durable;
 use crate::event::{ConnectionId, Event};
 use crate::outbox::Outbox;
 use crate::state::StateFolder;
 use crate::supervisor::{Course, Letter, Supervisor};
+use crate::{door, durable};
 
 /// Tools that may be connected at once.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
@@ -62,7 +60,7 @@ pub(crate) fn listen(state: &StateFolder, events: SyncSender<Event>) -> io::Resu
     let listener = bind(&state.trust(), &state.control_socket())?;
     thread::Builder::new()
         .name("control".to_owned())
-        .spawn(move || accept(&listener, &events))?;
+        .spawn(move || accept(&listener, events))?;
     Ok(())
 }
 
@@ -80,26 +78,16 @@ fn bind(private: &Path, place: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn accept(listener: &UnixListener, events: &SyncSender<Event>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    let mut next = 0;
-    for socket in listener.incoming() {
-        let Ok(socket) = socket else { continue };
-        if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
+fn accept(listener: &UnixListener, events: SyncSender<Event>) {
+    let admit = |socket, is_full: bool| {
+        if is_full {
             let _ = Channel::new(socket).send(&Reply::Refused(unavailable("system.busy")));
-            continue;
+            return None;
         }
-        let connection = ConnectionId(next);
-        next += 1;
-        open.fetch_add(1, Ordering::Relaxed);
-        let (events, open) = (events.clone(), Arc::clone(&open));
-        let serve = move || {
-            serve(socket, connection, &events);
-            open.fetch_sub(1, Ordering::Relaxed);
-        };
-        // Without a thread the socket closes, and the tool says that the box is busy.
-        let _ = thread::Builder::new().name("from-tool".to_owned()).spawn(serve);
-    }
+        Some(socket)
+    };
+    let serve = move |socket, connection| serve(socket, connection, &events);
+    door::accept(listener, "from-tool", CONNECTIONS_MAX, admit, serve);
 }
 
 fn serve(socket: UnixStream, connection: ConnectionId, events: &SyncSender<Event>) {

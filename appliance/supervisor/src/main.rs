@@ -11,6 +11,7 @@ mod clock;
 #[cfg(test)]
 mod codes;
 mod control;
+mod door;
 mod durable;
 mod engine;
 mod event;

@@ -15,8 +15,6 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
@@ -31,13 +29,13 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
 
 use crate::acts::{Asker, refused, unavailable};
-use crate::durable;
 use crate::event::{ConnectionId, Event};
 use crate::leaves::Actor;
 use crate::network::interfaces;
 use crate::outbox::Outbox;
 use crate::places::Places;
 use crate::supervisor::{Letter, Supervisor};
+use crate::{door, durable};
 
 pub(crate) use power::Ending;
 
@@ -79,7 +77,7 @@ pub(crate) fn listen(places: &Places, events: SyncSender<Event>) -> io::Result<(
     let listener = bind(&places.screen_socket())?;
     thread::Builder::new()
         .name("screens".to_owned())
-        .spawn(move || accept(&listener, &events))?;
+        .spawn(move || accept(&listener, events))?;
     Ok(())
 }
 
@@ -99,25 +97,11 @@ fn bind(place: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn accept(listener: &UnixListener, events: &SyncSender<Event>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    let mut next = 0;
-    for socket in listener.incoming() {
-        let Ok(socket) = socket else { continue };
-        // Closed without a word: a stranger learns nothing, and a screen tries again.
-        if !is_allowed(&socket) || open.load(Ordering::Relaxed) >= SCREENS_MAX {
-            continue;
-        }
-        let connection = ConnectionId(next);
-        next += 1;
-        open.fetch_add(1, Ordering::Relaxed);
-        let (events, open) = (events.clone(), Arc::clone(&open));
-        let serve = move || {
-            serve(socket, connection, &events);
-            open.fetch_sub(1, Ordering::Relaxed);
-        };
-        let _ = thread::Builder::new().name("from-screen".to_owned()).spawn(serve);
-    }
+fn accept(listener: &UnixListener, events: SyncSender<Event>) {
+    // Closed without a word: a stranger learns nothing, and a screen tries again.
+    let admit = |socket, is_full: bool| (!is_full && is_allowed(&socket)).then_some(socket);
+    let serve = move |socket, connection| serve(socket, connection, &events);
+    door::accept(listener, "from-screen", SCREENS_MAX, admit, serve);
 }
 
 /// Whether the kernel says that the peer is the screen's user or our own.

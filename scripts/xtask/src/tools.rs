@@ -65,6 +65,9 @@ const FOR_TESTS: &[Package] = &[
     program("fdisk", "sfdisk"),
     program("dosfstools", "fsck.vfat"),
     program("mtools", "mcopy"),
+    program("e2fsprogs", "mkfs.ext4"),
+    // The image's firewall, tried with real packets.
+    program("nftables", "nft"),
 ];
 
 /// What building and booting the sealed image needs. The rest is in a builder root of its own.
